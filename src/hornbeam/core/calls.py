@@ -1,0 +1,341 @@
+"""What happens around a layer's `call` apart from the ordinary case of one tensor on a built layer."""
+
+from __future__ import annotations
+
+import inspect
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+
+from hornbeam.core import dtype as dtypes
+from hornbeam.core.input_spec import check_inputs
+from hornbeam.core.operation import output_specs
+from hornbeam.graph import masks, symbolic, tree
+from hornbeam.graph.context import context, setting
+from hornbeam.graph.infer import infer
+from hornbeam.graph.node import Node, Out, Spec, user_source
+
+
+class Signature:
+    """What a `call` method takes.
+
+    Attributes:
+        names: names of its positional arguments.
+        first: the first of them.
+        training: whether it takes `training`.
+        masks: names of mask arguments, by the argument whose mask they take.
+        open: whether it takes any positional arguments (`*args`).
+    """
+
+    def __init__(self, call: Any) -> None:
+        parameters = list(inspect.signature(call).parameters.values())[1:]
+        positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        self.names = [p.name for p in parameters if p.kind in positional]
+        named = {p.name for p in parameters}
+        self.open = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.any_keyword = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        self.keywords = named
+        self.training = "training" in named
+        self.default_training = next((p.default for p in parameters if p.name == "training"), None)
+        self.first = self.names[0] if self.names else None
+        self.masks = {n: f"{n}_mask" for n in self.names if f"{n}_mask" in named}
+        if self.first and "mask" in named and self.first not in self.masks:
+            self.masks[self.first] = "mask"
+        self.first_mask = self.masks.get(self.first) if self.first else None
+
+
+@cache
+def signature_of(call: Any) -> Signature:
+    """Returns the Signature of a class's `call` function."""
+    return Signature(call)
+
+
+class Recorded:
+    """What `prepare` answers when the call was recorded."""
+
+    __slots__ = ("result",)
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+
+
+def prepare(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Converts arguments, builds the layer, gives it values; records the call where an argument is symbolic.
+
+    Returns:
+        (args, kwargs) for the call, or a Recorded.
+    """
+    signature: Signature = layer._signature
+    if len(args) > 1 and not signature.open and len(args) <= len(signature.names):
+        kwargs = {**dict(zip(signature.names[1:], args[1:], strict=False)), **kwargs}
+        args = args[:1]
+    elif not args and signature.first in kwargs:
+        kwargs = dict(kwargs)
+        args = (kwargs.pop(signature.first),)
+    if len(args) > 1 and not signature.open:
+        raise TypeError(f"Layer {layer.name!r} ({type(layer).__name__}) takes {len(signature.names)} argument(s). Received: {len(args)}.")
+    if not args and signature.first and not signature.any_keyword:
+        raise TypeError(f"Layer {layer.name!r} ({type(layer).__name__}) was called without its input `{signature.first}`.")
+    _check_keywords(layer, signature, kwargs)
+    if symbolic.symbols_in((args, kwargs)):
+        return Recorded(_record(layer, args, kwargs))
+    convert = lambda v: _convert(layer, v)  # noqa: E731
+    args = tuple(tree.map_leaves(convert, a) for a in args)
+    kwargs = {k: v if k in ("training", "mask") or v is None else tree.map_leaves(convert, v) for k, v in kwargs.items()}
+    if not layer.built:
+        build_from_inputs(layer, args, kwargs)
+    if not context.scratch:
+        ready(layer)
+    if layer.input_spec is not None and args:
+        check_inputs(layer.input_spec, args[0], layer)
+    for name, mask in signature.masks.items():
+        value = args[0] if name == signature.first and args else kwargs.get(name)
+        if kwargs.get(mask) is None and value is not None:
+            found = masks_of(value)
+            if found is not None:
+                kwargs[mask] = found
+    return args, kwargs
+
+
+def ready(layer: Any) -> None:
+    """Makes the values of a built layer's own weights and marks it as ready for the short path."""
+    for slot in ("_parameters", "_buffers"):
+        held = layer.__dict__[slot]
+        if hasattr(held, "fill"):
+            held.fill()
+    layer.__dict__["_ready"] = layer.built
+
+
+def _check_keywords(layer: Any, signature: Signature, kwargs: dict[str, Any]) -> None:
+    if signature.any_keyword:
+        return
+    known = signature.keywords | {"training", "mask"} | set(layer._call_context_args)
+    unknown = [k for k in kwargs if k not in known]
+    if unknown:
+        from hornbeam.core.errors import unknown_arguments
+
+        raise unknown_arguments(f"The call of layer {layer.name!r} ({type(layer).__name__})", unknown, sorted(known))
+
+
+def _convert(layer: Any, value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        if layer.autocast and value.is_floating_point() and value.dtype is not layer._compute and not isinstance(value, torch.nn.Parameter):
+            return keep_mask(value.to(layer._compute), value)
+        return value
+    if isinstance(value, (np.ndarray, np.generic)) or (hasattr(value, "__array__") and not isinstance(value, (str, bytes))):
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiubc":
+            raise TypeError(
+                f"Layer {layer.name!r} ({type(layer).__name__}) was given a NumPy array of dtype {array.dtype}, which is no number. "
+                f"Turn text into integers first, for example with a TextVectorization or StringLookup layer."
+            )
+        tensor = torch.from_numpy(array if array.flags.writeable and array.dtype.isnative and _strides_ok(array) else np.array(array, dtype=array.dtype.newbyteorder("=")))
+        return tensor.to(layer._compute) if layer.autocast and tensor.is_floating_point() else tensor
+    return value
+
+
+def _strides_ok(array: np.ndarray) -> bool:
+    return all(s >= 0 for s in array.strides)
+
+
+def keep_mask(value: Any, source: Any) -> Any:
+    """Hands the mask of `source` to `value`, where there is one."""
+    mask = getattr(source, "_keras_mask", None)
+    if mask is not None:
+        value._keras_mask = mask
+    return value
+
+
+def masks_of(nest: Any) -> Any:
+    """Returns the masks of a nest of tensors in the same nest, or None where no tensor has one."""
+    if isinstance(nest, (torch.Tensor, symbolic.Symbol)):
+        return getattr(nest, "_keras_mask", None)
+    found = tree.map_leaves(lambda v: getattr(v, "_keras_mask", None), nest)
+    return found if any(m is not None for m in tree.leaves(found)) else None
+
+
+# -- building
+
+
+def shape_of(value: Any) -> Any:
+    """Returns the shape of a tensor, or a nest of shapes."""
+    if hasattr(value, "shape"):
+        return tuple(value.shape)
+    return tree.map_leaves(lambda v: tuple(v.shape) if hasattr(v, "shape") else None, value)
+
+
+def build_from_inputs(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """Builds a layer for the shapes of its arguments."""
+    if layer.input_spec is not None and args:
+        check_inputs(layer.input_spec, args[0], layer)
+    signature = layer._signature
+    given = {signature.first: args[0]} if args and signature.first else {}
+    if signature.open:
+        given = {f"input_{i}": a for i, a in enumerate(args)}
+    given.update({k: v for k, v in kwargs.items() if k in signature.names and k not in signature.masks.values() and k != "training"})
+    shapes = {k: shape_of(v) for k, v in given.items() if v is not None and _has_tensor(v)}
+    if type(layer).build is layer._default_build:
+        with setting(names=(*context.names, layer.name)):
+            layer._mark_built(tuple(shapes.values())[:1])
+        return
+    wanted = [n for n in inspect.signature(type(layer).build).parameters if n != "self"]
+    by_name = {f"{k}_shape": v for k, v in shapes.items()}
+    if len(wanted) > 1 or (wanted and wanted[0] in by_name):
+        known = {w: by_name[w] for w in wanted if w in by_name}
+        if known:
+            layer.build(**known)
+            return
+    layer.build(*tuple(shapes.values())[:1])
+
+
+def _has_tensor(value: Any) -> bool:
+    return any(hasattr(v, "shape") for v in tree.leaves(value))
+
+
+# -- recording
+
+
+def _record(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    signature: Signature = layer._signature
+    node = Node("module", layer, layer.name, source=user_source(), implicit=context.implicit)
+    kwargs = {k: v for k, v in kwargs.items() if not (k in ("training", "mask") and v is None)}
+    passed: list[str] = []
+    for name, mask in signature.masks.items():
+        value = args[0] if name == signature.first and args else kwargs.get(name)
+        if kwargs.get(mask) is None and value is not None:
+            found = masks_of(value)
+            if found is not None:
+                kwargs[mask] = found
+                passed.append(mask)
+    node.args, node.kwargs, node.passed = symbolic.to_refs(args), symbolic.to_refs(kwargs), tuple(passed)
+    try:
+        if layer.input_spec is not None and args:
+            check_inputs(layer.input_spec, args[0], layer)
+        with setting(names=context.names):
+            if not layer.built:
+                build_from_inputs(layer, args, kwargs)
+            node.outputs, node.structure = _outputs(layer, node, args, kwargs)
+    except Exception as error:
+        raise symbolic.explain(error, node) from None
+    result = symbolic.emit(node)
+    layer.__dict__["_inbound_nodes"].append(node)
+    with setting(implicit=True):
+        set_masks(layer, args[0] if args else None, result, kwargs)
+    return result
+
+
+def _outputs(layer: Any, node: Node, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if layer._own_output_spec:
+        return output_specs(layer.compute_output_spec(*args, **kwargs))
+    if layer._own_output_shape and args:
+        return _from_output_shape(layer, args, kwargs)
+    return infer(lambda *a, **k: symbolic.look_at(layer, a, k), node.args, node.kwargs)
+
+
+def _from_output_shape(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Specs by the layer's own `compute_output_shape`, asked for the shape with Nones and for each stand-in shape."""
+    wanted = [n for n in inspect.signature(layer.compute_output_shape).parameters]
+    given = {layer._signature.first: args[0], **{k: v for k, v in kwargs.items() if k in layer._signature.names}}
+    symbols = symbolic.symbols_in((args, kwargs))
+    runs = max(len(s.spec.samples) for s in symbols)
+
+    def ask(shape: Any) -> Any:
+        shapes = {f"{k}_shape": tree.map_leaves(lambda v: shape(v) if hasattr(v, "shape") else None, v) for k, v in given.items() if v is not None and _has_tensor(v)}
+        if len(wanted) > 1 and any(w in shapes for w in wanted[1:]):
+            return layer.compute_output_shape(**{w: shapes[w] for w in wanted if w in shapes})
+        return layer.compute_output_shape(next(iter(shapes.values())))
+
+    def sample(i: int) -> Any:
+        return ask(lambda v: _open_batch(v.spec, i) if isinstance(v, symbolic.Symbol) else tuple(v.shape))
+
+    general = ask(lambda v: tuple(v.shape))
+    samples = [sample(i) for i in range(runs)] if runs > 1 else [general]
+    specs: list[Spec] = []
+
+    def walk(shape: Any, concrete: list[Any]) -> Any:
+        if _is_shape(shape):
+            known = tuple(shape)
+            sizes = tuple(tuple(0 if d is None else d for d in c) for c in concrete) if runs > 1 else None
+            specs.append(Spec(known, layer.compute_dtype, sizes))
+            return Out(len(specs) - 1)
+        if isinstance(shape, dict):
+            return {k: walk(v, [c[k] for c in concrete]) for k, v in shape.items()}
+        return type(shape)(walk(v, [c[i] for c in concrete]) for i, v in enumerate(shape))
+
+    return specs, walk(general, samples) if specs is not None else None
+
+
+def _open_batch(spec: Spec, i: int) -> tuple[Any, ...]:
+    sizes = spec.samples[min(i, len(spec.samples) - 1)]
+    return tuple(None if d is None and j == 0 and size == 0 else size for j, (d, size) in enumerate(zip(spec.shape, sizes, strict=True)))
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, (tuple, list, torch.Size)) and all(d is None or isinstance(d, int) for d in value)
+
+
+# -- after the call
+
+
+def finish(layer: Any, first: Any, result: Any, kwargs: dict[str, Any]) -> None:
+    """Adds the activity penalty and hands masks on."""
+    if layer.activity_regularizer is not None and not context.scratch:
+        for value in tree.leaves(result):
+            if isinstance(value, torch.Tensor):
+                layer.add_loss(layer.activity_regularizer(value))
+    set_masks(layer, first, result, kwargs)
+
+
+def set_masks(layer: Any, first: Any, result: Any, kwargs: dict[str, Any]) -> None:
+    """Sets `_keras_mask` on what a layer returned, where it makes a mask or lets one through."""
+    name = layer._signature.first_mask
+    given = kwargs.get(name) if name else None
+    if given is None:
+        given = masks_of(first)
+    if given is None and not layer._makes_mask:
+        return
+    if not layer.supports_masking and not layer._makes_mask:
+        return
+    produced = layer.compute_mask(first, given)
+    flat = tree.leaves(result)
+    if len(flat) == 1:
+        produced = [produced]
+    elif isinstance(produced, (list, tuple)):
+        produced = tree.leaves(produced)
+    else:
+        produced = [produced] * len(flat)
+    for value, mask in zip(flat, produced, strict=False):
+        if mask is not None and isinstance(value, (torch.Tensor, symbolic.SymbolicTensor)) and getattr(value, "_keras_mask", None) is None:
+            value._keras_mask = mask
+
+
+def note(layer: Any, error: Exception, args: Any) -> None:
+    """Adds to an error in which layer it arose and on what."""
+    from hornbeam.core.errors import describe
+
+    shown = ", ".join(describe(v) for v in tree.leaves(args)[:4])
+    error.add_note(f"In layer {layer.name!r} ({type(layer).__name__}), called on {shown}.")
+
+
+def set_foreign(layer: Any, training: bool) -> list[Any]:
+    """Puts the foreign modules right below a layer into a mode; returns what `restore` needs."""
+    changed: list[Any] = []
+    for child in layer._modules.values():
+        if child is not None and not hasattr(child, "_inbound_nodes"):
+            for module in child.modules():
+                if module.training is not training and not hasattr(module, "_inbound_nodes"):
+                    changed.append(module)
+                    module.training = training
+    return changed
+
+
+def combined_mask(mask: Any) -> Any:
+    """Returns the mask that holds where all masks of a nest hold, or None."""
+    return masks.combine(tree.leaves(mask)) if isinstance(mask, (list, tuple, dict)) else mask
+
+
+def parse_dtype(dtype: Any) -> Any:
+    """Returns the policy for a layer's `dtype` argument."""
+    return dtypes.get_policy(dtype)

@@ -1,0 +1,92 @@
+"""Process-wide settings, as `keras.config` has them: float type, epsilon, image layout, traceback filtering."""
+
+from __future__ import annotations
+
+_FLOATS = ("bfloat16", "float16", "float32", "float64")
+_settings: dict[str, object] = {
+    "floatx": "float32",
+    "epsilon": 1e-7,
+    "image_data_format": "channels_last",
+    "traceback_filtering": True,
+    "interactive_logging": True,
+}
+
+
+def floatx() -> str:
+    """Returns the default float type as a string.
+
+    >>> floatx()
+    'float32'
+    """
+    return str(_settings["floatx"])
+
+
+def set_floatx(value: str) -> None:
+    """Sets the default float type: 'bfloat16', 'float16', 'float32' or 'float64'."""
+    if value not in _FLOATS:
+        raise ValueError(f"set_floatx takes one of {', '.join(_FLOATS)}. Received: {value!r}")
+    _settings["floatx"] = value
+
+
+def epsilon() -> float:
+    """Returns the fuzz factor used in numeric expressions (1e-7 unless set).
+
+    >>> epsilon()
+    1e-07
+    """
+    return float(_settings["epsilon"])  # type: ignore[arg-type]
+
+
+def set_epsilon(value: float) -> None:
+    """Sets the fuzz factor used in numeric expressions."""
+    _settings["epsilon"] = float(value)
+
+
+def image_data_format() -> str:
+    """Returns 'channels_last' or 'channels_first', the default layout of images."""
+    return str(_settings["image_data_format"])
+
+
+def set_image_data_format(data_format: str) -> None:
+    """Sets the default layout of images."""
+    _settings["image_data_format"] = standardize_data_format(data_format)
+
+
+def standardize_data_format(data_format: str | None) -> str:
+    """Returns a checked data format, the default where None is given."""
+    if data_format is None:
+        return image_data_format()
+    given = str(data_format).lower()
+    if given not in ("channels_last", "channels_first"):
+        raise ValueError(f"data_format must be 'channels_last' or 'channels_first'. Received: {data_format!r}")
+    return given
+
+
+def enable_traceback_filtering() -> None:
+    """Hides Hornbeam's own frames in tracebacks."""
+    _settings["traceback_filtering"] = True
+
+
+def disable_traceback_filtering() -> None:
+    """Shows every frame in tracebacks."""
+    _settings["traceback_filtering"] = False
+
+
+def is_traceback_filtering_enabled() -> bool:
+    """Returns whether Hornbeam's own frames are hidden in tracebacks."""
+    return bool(_settings["traceback_filtering"])
+
+
+def enable_interactive_logging() -> None:
+    """Shows progress on the terminal (the default)."""
+    _settings["interactive_logging"] = True
+
+
+def disable_interactive_logging() -> None:
+    """Sends progress to the logging module instead of the terminal."""
+    _settings["interactive_logging"] = False
+
+
+def is_interactive_logging_enabled() -> bool:
+    """Returns whether progress is shown on the terminal."""
+    return bool(_settings["interactive_logging"])

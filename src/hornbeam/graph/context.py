@@ -1,0 +1,56 @@
+"""What the current thread is doing: the state of the call that is running, read and written by graph and layers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+
+class Context(threading.local):
+    """One per thread.
+
+    Attributes:
+        training: the mode of the enclosing call, or None outside any call.
+        depth: how many layer calls are open.
+        scratch: True while a call is only looked at: weights stay unmade, assignments and losses are dropped.
+        casts: weights already cast in the outermost call, by (id of layer, key).
+        names: names of the layers being built, outermost first, for weight paths.
+        implicit: True while nodes are recorded that no user wrote (mask arithmetic).
+        call: call-context arguments of the outermost layer that gave them.
+        stateless: the active StatelessScope, or None.
+        recorder: the active recorder, or None.
+        build_dtype: dtype of the input a model is being built for, where it is known.
+        root: the outermost layer that is being called, or was last.
+        outer_rng: state of torch's generator as it was before a call was looked at, or None.
+    """
+
+    training: bool | None = None
+    depth: int = 0
+    scratch: bool = False
+    casts: dict[Any, Any] | None = None
+    names: tuple[str, ...] = ()
+    implicit: bool = False
+    call: dict[str, Any] | None = None
+    stateless: Any = None
+    recorder: Any = None
+    outer_rng: Any = None
+    root: Any = None
+    build_dtype: str | None = None
+
+
+context = Context()
+
+
+@contextmanager
+def setting(**values: Any) -> Iterator[None]:
+    """Sets attributes of the context while the block runs."""
+    before = {k: getattr(context, k) for k in values}
+    for k, v in values.items():
+        setattr(context, k, v)
+    try:
+        yield
+    finally:
+        for k, v in before.items():
+            setattr(context, k, v)

@@ -1,0 +1,203 @@
+"""The graph between some symbolic inputs and outputs: a flat, sorted list of nodes that copies and pickles without recursion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from hornbeam.graph import tree
+from hornbeam.graph.context import context, setting
+from hornbeam.graph.node import Held, Node, Out, Ref
+from hornbeam.graph.symbolic import Symbol, record_function, symbols_in
+
+
+class Graph:
+    """A sorted list of nodes from inputs to outputs.
+
+    Attributes:
+        nodes: inputs first, then calls; each node comes after those it takes values from.
+        inputs: the input values, flat.
+        outputs: the output values, flat.
+        input_nest, output_nest: the nests in which a caller hands inputs over and gets outputs back; leaves are Refs.
+    """
+
+    def __init__(self, nodes: list[Node], input_nest: Any, output_nest: Any) -> None:
+        self.nodes, self.input_nest, self.output_nest = nodes, input_nest, output_nest
+        self.inputs: list[Ref] = [r for r in tree.leaves(input_nest) if type(r) is Ref]
+        self.outputs: list[Ref] = [r for r in tree.leaves(output_nest) if type(r) is Ref]
+
+    @classmethod
+    def trace(cls, inputs: Any, outputs: Any) -> Graph:
+        """Returns the graph between symbolic inputs and outputs. An input may be any value, also the result of a call.
+
+        Raises:
+            ValueError: an output depends on an input that was not given; the message names it and the call that wants it.
+            TypeError: something that is no symbolic tensor was given.
+        """
+        for what, nest in (("inputs", inputs), ("outputs", outputs)):
+            _check_symbols(what, nest)
+        swap = lambda v: v.ref if isinstance(v, Symbol) else v  # noqa: E731
+        input_refs = [v.ref for v in tree.leaves(inputs) if isinstance(v, Symbol)]
+        output_refs = [v.ref for v in tree.leaves(outputs) if isinstance(v, Symbol)]
+        if len(set(input_refs)) < len(input_refs):
+            twice = next(r for r in input_refs if input_refs.count(r) > 1)
+            raise ValueError(f"A model's inputs must be different tensors, but {twice.node.name!r} was given more than once.")
+        ordered = _sort(output_refs, input_refs)
+        moved: dict[Ref, Ref] = {}
+        nodes: list[Node] = []
+        for ref in input_refs:
+            nodes.append(_input_node(ref))
+            moved[ref] = Ref(nodes[-1], 0)
+        for node in ordered:
+            made = node.with_refs(lambda r: moved[r])
+            for i in range(len(node.outputs)):
+                moved.setdefault(Ref(node, i), Ref(made, i))
+            nodes.append(made)
+        relink = lambda v: moved[v] if type(v) is Ref else v  # noqa: E731
+        return cls(nodes, tree.map_leaves(relink, tree.map_leaves(swap, inputs)), tree.map_leaves(relink, tree.map_leaves(swap, outputs)))
+
+    def calls(self) -> Iterator[Node]:
+        """Yields the nodes that are calls."""
+        return (n for n in self.nodes if n.kind != "input")
+
+    def replay(self, values: list[Any], child: Callable[[Any], Any] = lambda target: target,
+               held: Callable[[str], Any] = str, masks: bool = False) -> Any:  # fmt: skip
+        """Runs the calls again on other values, real or symbolic, and returns the outputs in their nest.
+
+        Args:
+            values: one per input.
+            child: gives the module for a node's target.
+            held: gives the tensor that a model holds under a path.
+            masks: leave recorded masks out, since symbolic values that carry masks record them anew.
+        """
+        known: dict[Ref, Any] = {ref: value for ref, value in zip(self.inputs, values, strict=True)}
+        take = lambda v: known[v] if type(v) is Ref else held(v.path) if type(v) is Held else v  # noqa: E731
+        needed = set(self.outputs) | {r for n in self.nodes if not n.implicit for r in n.visible_refs()} if masks else set()
+        for node in self.calls():
+            if masks and node.implicit and not any(Ref(node, i) in needed for i in range(len(node.outputs))):
+                continue
+            kwargs = {k: v for k, v in node.kwargs.items() if not (masks and k in node.passed)}
+            target = child(node.target) if node.kind == "module" else node.target
+            with setting(implicit=context.implicit or node.implicit):
+                args, kwargs = tree.map_leaves(take, node.args), tree.map_leaves(take, kwargs)
+                if node.kind == "function" and symbols_in((args, kwargs)):
+                    result = record_function(target, args, kwargs, node.name)
+                else:
+                    result = target(*args, **kwargs)
+            known.update({Ref(node, i): v for i, v in outputs_of(node, result)})
+        return tree.map_leaves(take, self.output_nest)
+
+    def flat(self) -> tuple[Any, ...]:
+        """Returns the graph as plain data in which a Ref is a pair of numbers."""
+        place = {id(n): i for i, n in enumerate(self.nodes)}
+        pair = lambda r: _Pair(place[id(r.node)], r.index)  # noqa: E731
+        swap = lambda v: pair(v) if type(v) is Ref else v  # noqa: E731
+        rows = [
+            (n.kind, n.target, n.name, tree.map_leaves(swap, n.args), tree.map_leaves(swap, n.kwargs), n.source, n.implicit, n.passed, n.outputs, n.structure)
+            for n in self.nodes
+        ]
+        return rows, tree.map_leaves(swap, self.input_nest), tree.map_leaves(swap, self.output_nest)
+
+    @classmethod
+    def from_flat(cls, rows: Any, input_nest: Any, output_nest: Any) -> Graph:
+        """Returns the graph that `flat` described."""
+        nodes: list[Node] = []
+        swap = lambda v: Ref(nodes[v.node], v.index) if type(v) is _Pair else v  # noqa: E731
+        for kind, target, name, args, kwargs, source, implicit, passed, outputs, structure in rows:
+            node = Node(kind, target, name, tree.map_leaves(swap, args), tree.map_leaves(swap, kwargs), source, implicit, passed)
+            node.outputs, node.structure = list(outputs), structure
+            nodes.append(node)
+        return cls(nodes, tree.map_leaves(swap, input_nest), tree.map_leaves(swap, output_nest))
+
+    def __reduce__(self) -> Any:
+        return Graph.from_flat, self.flat()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Graph:
+        made = Graph.from_flat(*self.flat())
+        memo[id(self)] = made
+        return made
+
+
+class _Pair:
+    """A Ref in a flat graph: number of the node, number of the output."""
+
+    __slots__ = ("index", "node")
+
+    def __init__(self, node: int, index: int) -> None:
+        self.node, self.index = node, index
+
+
+def outputs_of(node: Node, result: Any) -> Iterator[tuple[int, Any]]:
+    """Yields (output number, value) for the values in what a node's call returned."""
+    found: list[Any] = []
+    tree.map_leaves(found.append, node.structure)
+    if len(found) == 1 and type(node.structure) is Out:
+        yield node.structure.index, result
+        return
+    values: list[Any] = []
+    tree.map_leaves(values.append, result)
+    for place, value in zip(found, values, strict=False):
+        if type(place) is Out:
+            yield place.index, value
+
+
+def _check_symbols(what: str, nest: Any) -> None:
+    found = tree.leaves(nest)
+    if not found:
+        raise ValueError(f"A model needs at least one tensor in `{what}`. Received: {nest!r}")
+    for value in found:
+        if not isinstance(value, Symbol):
+            raise TypeError(
+                f"`{what}` of a model must be symbolic tensors, made by Input and by calling layers on it. "
+                f"Received: {type(value).__name__}{' ' + repr(value)[:80] if not hasattr(value, 'shape') else f' of shape {tuple(value.shape)}'}."
+            )
+
+
+def _input_node(ref: Ref) -> Node:
+    made = Node("input", ref.node.target if ref.node.kind == "input" else None, ref.node.name, source=ref.node.source)
+    made.outputs, made.structure = [ref.spec], Out(0)
+    return made
+
+
+def _sort(outputs: list[Ref], inputs: list[Ref]) -> list[Node]:
+    """Returns the calls between inputs and outputs, those farthest from the outputs first, as Keras orders layers."""
+    cut = set(inputs)
+    order = _post_order(outputs, cut)
+    depth = {id(n): 0 for n in order}
+    for node in reversed(order):
+        for ref in node.refs():
+            if ref not in cut and id(ref.node) in depth:
+                depth[id(ref.node)] = max(depth[id(ref.node)], depth[id(node)] + 1)
+    place = {id(n): i for i, n in enumerate(order)}
+    return sorted(order, key=lambda n: (-depth[id(n)], place[id(n)]))
+
+
+def _post_order(outputs: list[Ref], cut: set[Ref]) -> list[Node]:
+    """Walks back from the outputs without recursion; every node comes after those it needs."""
+    order: list[Node] = []
+    done: set[int] = set()
+    stack: list[tuple[Ref, Node | None, bool]] = [(ref, None, False) for ref in reversed(outputs)]
+    while stack:
+        ref, wanted_by, finished = stack.pop()
+        node = ref.node
+        if finished:
+            order.append(node)
+            continue
+        if ref in cut or id(node) in done:
+            continue
+        if node.kind == "input":
+            raise _missing(ref, wanted_by, cut)
+        done.add(id(node))
+        stack.append((ref, wanted_by, True))
+        stack.extend((needed, node, False) for needed in reversed(node.refs()))
+    return order
+
+
+def _missing(ref: Ref, wanted_by: Node | None, cut: set[Ref]) -> ValueError:
+    given = ", ".join(repr(r.node.name) for r in cut)
+    where = f" at {wanted_by.where()}" if wanted_by is not None and wanted_by.where() else ""
+    by = f"{'layer' if wanted_by.kind == 'module' else 'function'} {wanted_by.name!r} needs it{where}" if wanted_by else "it is itself an output"
+    return ValueError(
+        f"The graph is disconnected: input {ref.node.name!r} of shape {ref.spec.shape} is not among the model's inputs ({given}), "
+        f"but {by}. Add it to `inputs`."
+    )

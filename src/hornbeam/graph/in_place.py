@@ -1,0 +1,103 @@
+"""In-place calls on symbolic tensors: recorded out of place, and the symbol then stands for the new value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+_AUGMENTED = {f"__i{n}__": f"__{n}__" for n in "add sub mul truediv floordiv mod pow and or xor".split()}
+_VIEWS = set("view reshape transpose permute t squeeze unsqueeze flatten narrow select diagonal expand view_as unfold movedim "
+             "swapaxes swapdims unbind split chunk T mT H mH detach real imag".split())  # fmt: skip
+
+
+def set_item(tensor: torch.Tensor, index: Any, value: Any) -> torch.Tensor:
+    """Returns a copy of the tensor in which `tensor[index]` is `value`."""
+    made = tensor.clone()
+    made[index] = value
+    return made
+
+
+def in_copy(tensor: torch.Tensor, method: str, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """Returns a copy of the tensor after an in-place method that has no other spelling ran on it."""
+    made = tensor.clone()
+    getattr(made, method)(*args, **kwargs)
+    return made
+
+
+def rewrite(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Records an in-place call out of place, or returns None where the call is not in place."""
+    name = function.__name__
+    if kwargs.get("out") is not None:
+        return _with_out(function, args, kwargs)
+    if name == "__setitem__":
+        return _rebind(_target(args[0], name), set_item, args, kwargs)
+    if name in _AUGMENTED:
+        return _rebind(_target(args[0], name), getattr(torch.Tensor, _AUGMENTED[name]), args, kwargs)
+    if kwargs.get("inplace") is True:
+        return _rebind(_target(args[0], name), function, args, {**kwargs, "inplace": False})
+    if not name.endswith("_") or name.startswith("__") or name in ("requires_grad_", "retain_grad"):
+        return None
+    target = _target(args[0], name)
+    plain = name.removesuffix("_")
+    if hasattr(torch.Tensor, plain):
+        return _rebind(target, getattr(torch.Tensor, plain), args, kwargs)
+    for home in (torch, torch.nn.functional):
+        if hasattr(home, plain) and not hasattr(torch.Tensor, name):
+            return _rebind(target, getattr(home, plain), args, kwargs)
+    return _rebind(target, in_copy, (args[0], name, *args[1:]), kwargs)
+
+
+def _target(value: Any, name: str) -> Any:
+    if isinstance(value, torch.Tensor):
+        raise TypeError(
+            f"`{name}` would write a symbolic value into a real tensor of shape {tuple(value.shape)}. "
+            f"Build the result out of place, with torch.where, torch.cat or torch.index_put."
+        )
+    if value._base is not None and value._base[1] is None:
+        raise TypeError(
+            f"`{name}` on a view of the symbolic tensor {value._base[0].name!r}: torch would change the tensor behind the view, which "
+            f"a graph cannot follow. Change that tensor itself (x[index] = value), or work on a copy (x.clone())."
+        )
+    return value
+
+
+def _rebind(target: Any, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    from hornbeam.graph.symbolic import record_function  # the two files are halves of one thing
+
+    made = record_function(function, args, kwargs)
+    mask = target._keras_mask
+    if made.shape != target.shape:
+        raise ValueError(f"In-place `{function.__name__}` would change the shape of {target.name!r} from {target.shape} to {made.shape}.")
+    if made.dtype != target.dtype:
+        made = made.to(getattr(torch, target.dtype))
+    target.ref, target._keras_mask = made.ref, made._keras_mask if made._keras_mask is not None else mask
+    if target._base is not None:
+        base, index = target._base
+        _rebind(base, set_item, (base, index, made), {})
+    return target
+
+
+def _with_out(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    from hornbeam.graph.symbolic import record_function
+
+    out = kwargs["out"]
+    made = record_function(function, args, {k: v for k, v in kwargs.items() if k != "out"})
+    targets, values = (out, made) if isinstance(out, (tuple, list)) else ((out,), (made,))
+    for target, value in zip(targets, values, strict=True):
+        _target(target, function.__name__).ref = value.ref
+    return out
+
+
+def remember_view(result: Any, function: Any, args: tuple[Any, ...]) -> None:
+    """Notes that a result shares memory with its source, so that a later in-place call on it is not lost."""
+    name = function.__name__
+    if name == "__getitem__" and _is_basic(args[1]):
+        result._base = (args[0], args[1])
+    elif name in _VIEWS and args and not isinstance(args[0], torch.Tensor) and hasattr(args[0], "ref"):
+        result._base = (args[0], None)
+
+
+def _is_basic(index: Any) -> bool:
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(p is None or p is Ellipsis or isinstance(p, (int, slice)) for p in parts)

@@ -1,0 +1,163 @@
+"""Shapes and dtypes of a call: the call itself, on an empty batch.
+
+Stand-ins are real CPU tensors whose unknown batch is 0, so a kernel computes nothing yet runs its own checks: 1 to 9 µs an op.
+Where the empty batch cannot answer (a reduction over it, a concatenation along it), the call is run on two small batches, or,
+where that would be work, on meta tensors.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from hornbeam.graph import tree
+from hornbeam.graph.context import context, setting
+from hornbeam.graph.node import Out, Ref, Spec
+
+_SMALL = 1 << 22
+_TORCH = {str(v).removeprefix("torch."): v for v in vars(torch).values() if isinstance(v, torch.dtype)}
+_NAMES = {v: k for k, v in _TORCH.items()}
+_NAMES.update({torch.float16: "float16", torch.float32: "float32", torch.float64: "float64", torch.int64: "int64",
+               torch.int32: "int32", torch.int16: "int16", torch.complex64: "complex64", torch.complex128: "complex128"})  # fmt: skip
+
+
+class _Reshapes(TorchFunctionMode):
+    """Finds the size behind -1 in a reshape of an empty tensor, which torch calls ambiguous."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if kwargs is None:
+            kwargs = {}
+        if args and func.__name__ in ("view", "reshape") and isinstance(args[0], torch.Tensor) and args[0].numel() == 0:
+            given = args[1:] or ((kwargs["shape"],) if "shape" in kwargs else ((kwargs["size"],) if "size" in kwargs else ()))
+            shape = tuple(given[0]) if len(given) == 1 and isinstance(given[0], (tuple, list, torch.Size)) else tuple(given)
+            if -1 in shape and 0 in shape:
+                return func(args[0], _resolve(args[0].shape, shape))
+        return func(*args, **kwargs)
+
+
+def _resolve(old: Any, new: tuple[int, ...]) -> tuple[int, ...]:
+    total = math.prod(d for d in old if d)
+    known = math.prod(d for d in new if d > 0)
+    return tuple(total // known if d == -1 else d for d in new)
+
+
+@contextmanager
+def looking(training: bool | None = None) -> Iterator[None]:
+    """Runs a block in which calls leave no trace: no gradient, no random number drawn, no weight made or assigned."""
+    outer = context.outer_rng is None
+    inner = torch.get_rng_state()
+    with setting(scratch=True, casts=None), torch.no_grad(), _Reshapes(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if outer:
+            context.outer_rng = inner
+        try:
+            yield
+        finally:
+            torch.set_rng_state(context.outer_rng if outer else inner)
+            if outer:
+                context.outer_rng = None
+
+
+def stand_in(spec: Spec, sample: int, batch: int | None = None, device: str = "cpu") -> Any:
+    """Returns a tensor (or a size) in place of a symbolic one; `batch` replaces an empty first axis."""
+    shape = spec.samples[min(sample, len(spec.samples) - 1)]
+    if spec.dtype == "int":
+        return shape if batch is None or shape else batch
+    if batch is not None and spec.shape and spec.shape[0] is None and shape[0] == 0:
+        shape = (batch, *shape[1:])
+    dtype = _TORCH[spec.dtype]
+    if device == "meta" or 0 in shape:
+        return torch.empty(shape, dtype=dtype, device=device)
+    return torch.zeros((), dtype=dtype, device=device).expand(shape).clone()
+
+
+def infer(call: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[Spec], Any]:
+    """Returns the Specs of what a call would return, and its structure.
+
+    Args:
+        call: any callable on tensors.
+        args, kwargs: its arguments, with `Ref`s in place of symbolic values.
+    """
+    refs = {r: r.spec for r in tree.leaves((args, kwargs)) if type(r) is Ref}
+    runs = max((len(s.samples) for s in refs.values()), default=1)
+    varies = any(s.dtype == "int" or (s.shape and s.shape[0] is None) for s in refs.values())
+    heavy = not varies and sum(math.prod(s.samples[0]) for s in refs.values() if s.dtype != "int") > _SMALL
+
+    def attempt(sample: int, batch: int | None = None, device: str = "cpu") -> Any:
+        fill = lambda v: stand_in(refs[v], sample, batch, device) if type(v) is Ref else _on(v, device)  # noqa: E731
+        a, k = tree.map_leaves(fill, args), tree.map_leaves(fill, kwargs)
+        with looking():
+            return call(*a, **k)
+
+    if heavy:
+        return _specs([attempt(0, device="meta")], ())
+    try:
+        results = [attempt(i) for i in range(runs)]
+    except Exception as error:
+        if not varies:
+            raise
+        return _specs([], _two_batches(attempt, refs, error))
+    doubtful = varies and any(isinstance(r, torch.Tensor) and r.dim() and 0 not in r.shape for r in tree.leaves(results[0]))
+    return _specs(results, _two_batches(attempt, refs, None) if doubtful else ())
+
+
+def _on(value: Any, device: str) -> Any:
+    return value.to(device) if device != "cpu" and isinstance(value, torch.Tensor) else value
+
+
+def _two_batches(attempt: Callable[..., Any], refs: dict[Ref, Spec], error: Exception | None) -> tuple[Any, ...]:
+    """Runs the call on batches of 2 and 3, really where that is little work, else on meta tensors."""
+    size = sum(2 * math.prod(d or 1 for d in s.samples[0]) for s in refs.values() if s.dtype != "int")
+    device = "cpu" if size <= _SMALL else "meta"
+    try:
+        return attempt(0, 2, device), attempt(0, 3, device)
+    except Exception as second:
+        if error is not None:
+            raise error from second
+        return ()
+
+
+def _specs(results: list[Any], batches: tuple[Any, ...]) -> tuple[list[Spec], Any]:
+    """Puts the runs' results side by side: an axis that differs or is empty varies."""
+    samples = results or [batches[0]]
+    flat = [_flat(r) for r in (*samples, *batches)]
+    specs: list[Spec] = []
+
+    def leaf(value: Any) -> Any:
+        i = next(position)
+        if not isinstance(value, (torch.Tensor, int)) or isinstance(value, bool) or (isinstance(value, int) and not _varies(i)):
+            return value
+        if isinstance(value, int):
+            specs.append(Spec((), "int", tuple(f[i] for f in flat[: len(samples)])))
+        else:
+            specs.append(_merge([f[i] for f in flat[: len(samples)]], [f[i] for f in flat[len(samples) :]], bool(results)))
+        return Out(len(specs) - 1)
+
+    def _varies(i: int) -> bool:
+        return len({f[i] for f in flat}) > 1 or flat[0][i] == 0
+
+    position = iter(range(len(flat[0])))
+    return specs, tree.map_leaves(leaf, samples[0])
+
+
+def _flat(nest: Any) -> list[Any]:
+    found: list[Any] = []
+    tree.map_leaves(found.append, nest)
+    return found
+
+
+def _merge(samples: list[torch.Tensor], batches: list[torch.Tensor], empty: bool) -> Spec:
+    first = samples[0]
+    shapes = [tuple(t.shape) for t in (*samples, *batches)]
+    if any(len(s) != len(shapes[0]) for s in shapes):
+        shapes = shapes[: len(samples)]
+    shape = tuple(None if len(set(sizes)) > 1 or (empty and sizes[0] == 0 and not batches) else sizes[0] for sizes in zip(*shapes, strict=True))
+    concrete = tuple(tuple(s.shape) for s in samples) if empty else tuple(
+        tuple(0 if known is None else size for size, known in zip(s.shape, shape, strict=True)) for s in samples)  # fmt: skip
+    return Spec(shape, _NAMES[first.dtype], concrete)

@@ -1,0 +1,135 @@
+"""A graph as a Python function, written by torch.fx; it runs with the model itself as `self`."""
+
+from __future__ import annotations
+
+import keyword
+import linecache
+import operator
+import types
+from typing import Any
+
+import torch
+from torch import fx
+
+from hornbeam.graph import tree
+from hornbeam.graph.graph import Graph
+from hornbeam.graph.node import Held, Node, Out, Ref
+
+_OPERATORS = {f"__{n}__": getattr(operator, n if hasattr(operator, n) else n + "_") for n in
+              "add sub mul truediv floordiv mod pow matmul neg pos abs and or xor invert eq ne lt le gt ge getitem lshift rshift".split()}  # fmt: skip
+_REFLECTED = {f"__r{n}__": f"__{n}__" for n in "add sub mul truediv floordiv mod pow matmul and or xor".split()}
+
+
+class Lowered:
+    """What lowering makes.
+
+    Attributes:
+        run: the function, called as `run(model, *flat_inputs)`.
+        code: its source.
+        nodes: the graph's nodes by line of that source.
+    """
+
+    def __init__(self, run: Any, code: str, nodes: dict[int, Node]) -> None:
+        self.run, self.code, self.nodes = run, code, nodes
+
+
+def lower(graph: Graph, title: str = "model") -> Lowered:
+    """Returns the graph as a Python function.
+
+    Args:
+        graph: a graph whose module nodes name children by key.
+        title: shown in tracebacks.
+    """
+    out = fx.Graph()
+    known: dict[Ref, fx.Node] = {}
+    made: dict[str, Node] = {}
+
+    def take(value: Any) -> Any:
+        if type(value) is Ref:
+            return known[value]
+        if type(value) is Held:
+            return out.create_node("get_attr", value.path)
+        return value
+
+    for i, ref in enumerate(graph.inputs):
+        known[ref] = out.placeholder(f"input_{i + 1}" if len(graph.inputs) > 1 else "input")
+    for node in graph.calls():
+        args, kwargs = tree.map_leaves(take, node.args), tree.map_leaves(take, node.kwargs)
+        _check_keywords(node)
+        result = _emit(out, node, args, kwargs)
+        made[result.name] = node
+        _bind_outputs(out, node, result, known)
+    out.output(tree.map_leaves(lambda v: known[v] if type(v) is Ref else v, graph.output_nest))
+    return _compiled(out, made, title)
+
+
+def _emit(out: fx.Graph, node: Node, args: Any, kwargs: Any) -> fx.Node:
+    if node.kind == "module":
+        return out.create_node("call_module", node.target, args, kwargs, name=_identifier(node))
+    function, name = node.target, getattr(node.target, "__name__", "")
+    if isinstance(function, types.MethodWrapperType) and hasattr(function, "__self__") and name == "__get__":
+        return out.create_node("call_function", getattr, (args[0], function.__self__.__name__), {}, name=function.__self__.__name__)
+    if name in _OPERATORS and getattr(torch.Tensor, name, None) is function and not kwargs:
+        return out.create_node("call_function", _OPERATORS[name], args, {}, name=_identifier(node))
+    if name in _REFLECTED and getattr(torch.Tensor, name, None) is function and len(args) == 2:
+        return out.create_node("call_function", _OPERATORS[_REFLECTED[name]], (args[1], args[0]), {}, name=_identifier(node))
+    if getattr(torch.Tensor, name, None) is function and isinstance(args[0], fx.Node):
+        return out.create_node("call_method", name, args, kwargs, name=_identifier(node))
+    return out.create_node("call_function", function, args, kwargs, name=_identifier(node))
+
+
+def _identifier(node: Node) -> str:
+    """A Python name for a node's result, of our own making: letters, digits and underscores of the node's name."""
+    base = node.target if node.kind == "module" else node.name
+    kept = "".join(c if c.isascii() and (c.isalnum() or c == "_") else "_" for c in str(base)).strip("_")[:40] or "value"
+    return f"v_{kept}" if kept[0].isdigit() or keyword.iskeyword(kept) or kept in ("self", "torch") else kept
+
+
+def _check_keywords(node: Node) -> None:
+    for key in node.kwargs:
+        if not (isinstance(key, str) and key.isidentifier() and key.isascii()) or keyword.iskeyword(key):
+            raise ValueError(f"The call of {node.name!r} has a keyword argument {key!r}, which is no Python name.")
+
+
+def _bind_outputs(out: fx.Graph, node: Node, result: fx.Node, known: dict[Ref, fx.Node]) -> None:
+    """Gives every output of a node its value: the result itself, or an item of it at any depth."""
+
+    def walk(place: Any, value: fx.Node) -> None:
+        if type(place) is Out:
+            known[Ref(node, place.index)] = value
+        elif isinstance(place, dict):
+            for key, inner in place.items():
+                if any(type(v) is Out for v in tree.leaves(inner)):
+                    walk(inner, out.call_function(operator.getitem, (value, key)))
+        elif isinstance(place, (tuple, list)):
+            for i, inner in enumerate(place):
+                if any(type(v) is Out for v in tree.leaves(inner)):
+                    walk(inner, out.call_function(operator.getitem, (value, i)))
+
+    walk(node.structure, result)
+
+
+def _compiled(out: fx.Graph, made: dict[str, Node], title: str) -> Lowered:
+    written = out.python_code("self")
+    names = dict(written.globals)
+    label = "".join(c if c.isalnum() or c in "_-. " else "_" for c in title)[:60]
+    filename = f"<hornbeam {label} {id(out):x}>"
+    exec(compile(written.src, filename, "exec"), names)
+    lines = written.src.splitlines(keepends=True)
+    linecache.cache[filename] = (len(written.src), None, lines, filename)
+    by_line: dict[int, Node] = {}
+    for number, line in enumerate(lines, 1):
+        variable = line.strip().split(" ", 1)[0].rstrip(":")
+        if variable in made and "=" in line:
+            by_line[number] = made[variable]
+    return Lowered(names["forward"], written.src.strip() + "\n", by_line)
+
+
+def failing_node(lowered: Lowered, error: BaseException) -> Node | None:
+    """Returns the node whose line raised an error in a lowered function."""
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code is lowered.run.__code__:
+            return lowered.nodes.get(trace.tb_lineno)
+        trace = trace.tb_next
+    return None

@@ -1,0 +1,176 @@
+"""One recorded call: of a module, of a function, of an operation; and what came out of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from hornbeam.graph import tree
+
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_TORCH = os.path.dirname(os.path.abspath(torch.__file__)) + os.sep
+
+
+class Spec:
+    """Shape and dtype of a value that does not exist yet.
+
+    Args:
+        shape: sizes, None where an axis varies.
+        dtype: dtype name; "int" for a size that is not known yet.
+        samples: one or two concrete shapes (or sizes) that the value would have for stand-in inputs: the batch empty, other
+            unknown axes of two different sizes. They carry the arithmetic of sizes from call to call.
+    """
+
+    __slots__ = ("dtype", "samples", "shape")
+
+    def __init__(self, shape: tuple[int | None, ...], dtype: str, samples: tuple[Any, ...] | None = None) -> None:
+        self.shape, self.dtype = shape, dtype
+        self.samples = samples if samples is not None else stand_in_shapes(shape)
+
+    def __repr__(self) -> str:
+        return f"Spec({self.shape}, {self.dtype!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Spec) and (self.shape, self.dtype) == (other.shape, other.dtype)
+
+    def __hash__(self) -> int:
+        return hash((self.shape, self.dtype))
+
+
+UNKNOWN_SIZES = (64, 96)
+
+
+def stand_in_shapes(shape: tuple[int | None, ...]) -> tuple[tuple[int, ...], ...]:
+    """Returns the concrete shapes that stand for a shape: an unknown first axis is empty, others take two sizes."""
+    if None not in shape[1:]:
+        return (tuple(0 if d is None else d for d in shape),)
+    head = tuple(0 if d is None else d for d in shape[:1])
+    return tuple(head + tuple(size if d is None else d for d in shape[1:]) for size in UNKNOWN_SIZES)
+
+
+class Ref:
+    """Names one output of one node."""
+
+    __slots__ = ("index", "node")
+
+    def __init__(self, node: Any, index: int) -> None:
+        self.node, self.index = node, index
+
+    @property
+    def spec(self) -> Spec:
+        return self.node.outputs[self.index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ref) and self.node is other.node and self.index == other.index
+
+    def __hash__(self) -> int:
+        return hash((id(self.node), self.index))
+
+    def __repr__(self) -> str:
+        return f"{self.node.name}[{self.index}]"
+
+
+class Held:
+    """Names a real tensor that a call takes, by the attribute path under which the model holds it."""
+
+    __slots__ = ("path",)
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def __repr__(self) -> str:
+        return f"self.{self.path}"
+
+
+class Node:
+    """One call in a graph.
+
+    Attributes:
+        kind: "input", "module", "function" or "operation".
+        target: the module, function or operation called; in a model's own graph, the key of a child module.
+        name: what summaries call it.
+        args, kwargs: what it was called with; symbolic values stand as `Ref`s, at any depth.
+        outputs: one Spec for each symbolic value that came out.
+        structure: the nest that the call returned, with positions in `outputs` as `Out` leaves.
+        source: (file, line) of the user's call, or None.
+        implicit: True where no user wrote the call (mask arithmetic).
+        passed: names of keyword arguments that no user wrote (masks handed on).
+    """
+
+    __slots__ = ("args", "implicit", "kind", "kwargs", "name", "outputs", "passed", "source", "structure", "target", "__weakref__")
+
+    def __init__(
+        self,
+        kind: str,
+        target: Any,
+        name: str,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        source: tuple[str, int] | None = None,
+        implicit: bool = False,
+        passed: tuple[str, ...] = (),
+    ) -> None:
+        self.kind, self.target, self.name = kind, target, name
+        self.args, self.kwargs = args, kwargs or {}
+        self.outputs: list[Spec] = []
+        self.structure: Any = None
+        self.source, self.implicit, self.passed = source, implicit, passed
+
+    def refs(self) -> list[Ref]:
+        """Returns the values this call takes, in order of appearance."""
+        return [v for v in tree.leaves((self.args, self.kwargs)) if type(v) is Ref]
+
+    def visible_refs(self) -> list[Ref]:
+        """Returns the values a user handed to this call, without masks that were passed on."""
+        kwargs = {k: v for k, v in self.kwargs.items() if k not in self.passed}
+        return [v for v in tree.leaves((self.args, kwargs)) if type(v) is Ref]
+
+    def with_refs(self, change: Any, **values: Any) -> Node:
+        """Returns a copy whose Refs went through `change`."""
+        swap = lambda v: change(v) if type(v) is Ref else v  # noqa: E731
+        made = Node(self.kind, self.target, self.name, tree.map_leaves(swap, self.args), tree.map_leaves(swap, self.kwargs),
+                    self.source, self.implicit, self.passed)  # fmt: skip
+        made.outputs, made.structure = list(self.outputs), self.structure
+        for k, v in values.items():
+            setattr(made, k, v)
+        return made
+
+    def where(self) -> str:
+        """Returns "file:line" of the user's call, or an empty string."""
+        return f"{self.source[0]}:{self.source[1]}" if self.source else ""
+
+    def __repr__(self) -> str:
+        return f"<Node {self.name} ({self.kind}) -> {[o.shape for o in self.outputs]}>"
+
+
+class Out:
+    """Marks the place of output `index` in a node's structure."""
+
+    __slots__ = ("index",)
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+
+
+def user_frames() -> Iterator[Any]:
+    """Yields the frames of the running thread that belong to neither Hornbeam nor torch, innermost first."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith((_PACKAGE, _TORCH, "<")) or name.startswith("<ipython"):
+            yield frame
+        frame = frame.f_back  # type: ignore[assignment]
+
+
+def user_source() -> tuple[str, int] | None:
+    """Returns file and line of the innermost frame that is the user's."""
+    for frame in user_frames():
+        return frame.f_code.co_filename, frame.f_lineno
+    frame = sys._getframe(1)
+    while frame.f_back is not None:
+        frame = frame.f_back
+    return frame.f_code.co_filename, frame.f_lineno

@@ -1,0 +1,144 @@
+"""Model: a layer with a graph to look at and a training loop; subclassed, or made from inputs and outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch import nn
+
+from hornbeam.core.errors import did_you_mean
+from hornbeam.core.layer import Layer
+from hornbeam.core.registry import public
+from hornbeam.core.tracking import Holder
+
+
+def _is_functional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    return len(args) == 2 or (len(args) == 1 and "outputs" in kwargs) or ("inputs" in kwargs and "outputs" in kwargs)
+
+
+@public("keras.Model")
+class Model(Layer):
+    """A model: `Model(inputs, outputs)` from symbolic tensors, or a subclass with its own `call` (or `forward`).
+
+    Args:
+        inputs: nest of symbolic tensors.
+        outputs: nest of symbolic tensors computed from them.
+        name: a name.
+
+    >>> from hornbeam.layers import Dense, Input
+    >>> x = Input((3,))
+    >>> Model(x, Dense(2)(x)).count_params()
+    8
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        if cls is Model and _is_functional(args, kwargs):
+            from hornbeam.models.functional import Functional  # a Model is its base
+
+            return Functional.__new__(Functional, *args, **kwargs)
+        return super().__new__(cls, *args, **kwargs)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if _is_functional(args, kwargs):
+            from hornbeam.models.functional import Functional, become_functional
+
+            become_functional(type(self))
+            Functional.__init__(self, *args, **kwargs)  # type: ignore[arg-type]
+            return
+        if args:
+            raise TypeError(
+                f"{type(self).__name__} takes `inputs` and `outputs`, or nothing where it is subclassed. Received {len(args)} argument(s)."
+                f" A list of layers makes a Sequential."
+            )
+        super().__init__(**kwargs)
+
+    # -- layers
+
+    @property
+    def layers(self) -> list[Any]:
+        """The model's layers, those in lists and dicts too, in the order in which they were attached."""
+        return list(_flat(self))
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Any:
+        """Returns a layer by its name or its place in `layers`.
+
+        Raises:
+            ValueError: there is none; close names are suggested.
+        """
+        layers = self.layers
+        if index is not None and name is not None:
+            raise ValueError(f"get_layer takes a name or an index, not both. Received: name={name!r}, index={index}")
+        if index is not None:
+            if not -len(layers) <= index < len(layers):
+                raise ValueError(f"Model {self.name!r} has {len(layers)} layers; there is none at index {index}.")
+            return layers[index]
+        if name is None:
+            raise ValueError("get_layer needs a name or an index.")
+        named = {layer_name(self, layer): layer for layer in layers}
+        if name in named:
+            return named[name]
+        raise ValueError(f"Model {self.name!r} has no layer {name!r}.{did_you_mean(name, named)} Layers: {', '.join(map(repr, named))}.")
+
+    # -- weights and shapes
+
+    def build(self, input_shape: Any) -> None:
+        """Builds a subclassed model for inputs of a shape with the batch axis: it is run once on an empty batch.
+
+        >>> class Net(Model):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.conv = nn.LazyLinear(2)
+        ...     def call(self, x):
+        ...         return self.conv(x)
+        >>> Net().build((None, 3))
+        """
+        Layer._default_build(self, input_shape)
+
+    _default_build = build
+
+    def summary(
+        self, line_length: int | None = None, positions: Any = None, print_fn: Any = None, expand_nested: bool = False,
+        show_trainable: bool = False, layer_range: Any = None, input_shape: Any = None,
+    ) -> None:  # fmt: skip
+        """Prints a table of the layers: names, output shapes, parameters, connections.
+
+        Args:
+            line_length: width in characters.
+            positions: column positions, as fractions of the width or in characters.
+            print_fn: function that takes the text; printing unless given.
+            expand_nested: whether nested models are opened.
+            show_trainable: whether a column says which layers learn.
+            layer_range: first and last layer, by name or regular expression.
+            input_shape: for a model that was not built yet: the shape to build it for.
+        """
+        from hornbeam.inspect.summary import print_summary  # rich is needed only here
+
+        if input_shape is not None and not self.built:
+            self.build(input_shape)
+        print_summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
+
+    def reset_states(self) -> None:
+        """Sets the state of every stateful recurrent layer to zeros."""
+        for module in self.modules():
+            if module is not self and hasattr(module, "reset_states") and not isinstance(module, Model):
+                module.reset_states()
+
+    reset_state = reset_states
+
+
+def layer_name(model: nn.Module, layer: nn.Module) -> str:
+    """Returns a layer's name, for a foreign module the key under which the model holds it."""
+    if isinstance(layer, Layer):
+        return layer.name
+    return next((k for k, m in model.named_modules() if m is layer), type(layer).__name__)
+
+
+def _flat(module: nn.Module) -> Iterator[nn.Module]:
+    for child in module.children():
+        if isinstance(child, Holder):
+            yield from _flat(child)
+        else:
+            yield child
+
+

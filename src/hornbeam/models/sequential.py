@@ -1,0 +1,234 @@
+"""Sequential: a chain of layers, each taking what the one before returned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from hornbeam.core.layer import Layer
+from hornbeam.core.registry import public
+from hornbeam.graph import symbolic
+from hornbeam.graph.context import context
+from hornbeam.graph.graph import Graph
+from hornbeam.layers.input import InputLayer
+from hornbeam.models.functional import GraphModel
+
+
+@public("keras.Sequential")
+class Sequential(GraphModel):
+    """A chain of layers.
+
+    Args:
+        layers: list of layers or plain torch modules; an `Input` first, or `input_shape=` on the first layer, fixes the shapes,
+            else the first call does.
+        trainable: whether the weights learn.
+        name: a name.
+
+    >>> from hornbeam.layers import Dense
+    >>> model = Sequential([Dense(4, activation="relu"), Dense(2)])
+    >>> model(torch.ones(1, 3)).shape
+    torch.Size([1, 2])
+    """
+
+    config_exclude = ("layers", *Layer.config_exclude)
+
+    def __init__(self, layers: Sequence[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
+        super().__init__(trainable=trainable, name=name)
+        self.__dict__.update(_chain=[], _stale=True, _symbols=None, _last=None)
+        if layers is not None and not isinstance(layers, (list, tuple)):
+            raise TypeError(f"Sequential takes a list of layers. Received: {type(layers).__name__}. Write Sequential([layer]).")
+        for layer in layers or ():
+            self._append(layer)
+        self._refresh()
+
+    # -- the chain
+
+    def add(self, layer: Any, rebuild: bool = True) -> None:
+        """Adds a layer at the end.
+
+        Raises:
+            TypeError: it is no layer or module.
+            ValueError: a layer of that name is there already, or its input does not fit.
+        """
+        self._append(layer)
+
+    def append(self, layer: Any) -> Sequential:
+        """Adds a layer at the end and returns the model, as torch's Sequential does."""
+        self._append(layer)
+        return self
+
+    def pop(self, rebuild: bool = True) -> Any:
+        """Takes the last layer away and returns it."""
+        if not self._chain:
+            raise ValueError(f"Sequential {self.name!r} has no layers to pop.")
+        layer = self._modules.pop(self._chain.pop())
+        self.__dict__.update(_stale=True, _last=None, _graph=None, built=False)
+        return layer
+
+    def _append(self, layer: Any) -> None:
+        if isinstance(layer, symbolic.SymbolicTensor) and isinstance(layer.node.target, InputLayer):
+            layer = layer.node.target
+        if not isinstance(layer, nn.Module):
+            hint = " Pass the layer itself, without calling it." if isinstance(layer, symbolic.Symbol) else (
+                f" Wrap a function: Lambda({getattr(layer, '__name__', 'f')})." if callable(layer) and not isinstance(layer, type)
+                else f" Make an instance: {layer.__name__}(...)." if isinstance(layer, type) else "")  # fmt: skip
+            raise TypeError(f"Sequential {self.name!r} takes layers and torch modules. Received: {layer!r} ({type(layer).__name__}).{hint}")
+        name = getattr(layer, "name", None)
+        if name is not None and any(getattr(m, "name", None) == name for m in self._all()):
+            raise ValueError(f"Sequential {self.name!r} has a layer named {name!r} already. Give each layer a name of its own.")
+        if isinstance(layer, InputLayer) and self._chain:
+            raise ValueError(f"Sequential {self.name!r} has an input already: an Input can only stand first.")
+        shape = layer.__dict__.get("_input_shape_arg")
+        if not self._chain and shape is not None and not isinstance(layer, InputLayer):
+            self._append(InputLayer(batch_shape=shape, dtype=getattr(layer, "_input_dtype", None)))
+        key = self._add_child(layer)
+        self._chain.append(key)
+        self.__dict__.update(_stale=True, _symbols=None)
+        try:
+            self._extend(layer)
+        except Exception:
+            self._modules.pop(self._chain.pop())
+            raise
+
+    def _extend(self, layer: Any) -> None:
+        """Records the new layer's call at once where shapes are known, so that a misfit shows at the user's line."""
+        if isinstance(layer, InputLayer):
+            self.__dict__["_last"] = layer.output
+        elif self._last is None and len(self._chain) == 1 and isinstance(layer, GraphModel) and layer._graph is not None and len(layer.inputs) == 1:
+            first = layer.inputs[0]
+            self._start(first.shape, first.dtype)
+        elif self._last is not None:
+            self.__dict__["_last"] = self._checked(layer, layer(self._last))
+
+    def _checked(self, layer: Any, result: Any) -> Any:
+        if not isinstance(result, symbolic.SymbolicTensor):
+            raise ValueError(
+                f"Layer {getattr(layer, 'name', layer)!r} returns {type(result).__name__}, but a Sequential is a chain of single tensors. Use Model(inputs, outputs)."
+            )
+        return result
+
+    def _start(self, shape: Any, dtype: str) -> None:
+        """Records the whole chain from an input of a shape."""
+        source = InputLayer(batch_shape=shape, dtype=dtype)
+        self._modules[self._key_for_input()] = source
+        x = source.output
+        for layer in self._layers():
+            x = self._checked(layer, layer(x))
+        self.__dict__.update(_last=x, _stale=True)
+
+    def _key_for_input(self) -> str:
+        old = [k for k, m in self._modules.items() if isinstance(m, InputLayer) and k not in self._chain]
+        return old[0] if old else "input_layer"
+
+    def _refresh(self) -> None:
+        """Makes the graph anew where the chain has changed and shapes are known."""
+        if self._stale and self._last is not None and self._layers():
+            inputs = next(m for m in self._modules.values() if isinstance(m, InputLayer)).output
+            self._take(Graph.trace(inputs, self._last))
+            self.__dict__.update(_symbols=(inputs, self._last), _stale=False)
+            self.__dict__["_makes_mask"] = getattr(self._last, "_keras_mask", None) is not None
+
+    def _all(self) -> list[Any]:
+        return [self._modules[k] for k in self._chain]
+
+    def _layers(self) -> list[Any]:
+        return [m for m in self._all() if not isinstance(m, InputLayer)]
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers of the chain, without the input."""
+        return self._layers()
+
+    # -- building and running
+
+    def build(self, input_shape: Any = None) -> None:
+        """Builds the chain for inputs of a shape with the batch axis."""
+        if input_shape is None or self._last is not None:
+            self._refresh()
+            return
+        if not isinstance(input_shape, (tuple, list)):
+            raise ValueError(f"Sequential {self.name!r} needs a tuple with the batch axis to be built, such as (None, 3). Received: {input_shape!r}")
+        self._start(tuple(input_shape), context.build_dtype or self._input_kind())
+        self._refresh()
+
+    def _input_kind(self) -> str:
+        first = self._layers()[0] if self._layers() else None
+        return getattr(first, "_takes_ids", None) or (self.compute_dtype if "float" in self.compute_dtype else "float32")
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """Runs the chain."""
+        if self._stale:
+            if self._last is None or torch.compiler.is_compiling() or context.scratch:
+                return self._run_chain(inputs)
+            self._refresh()
+        return GraphModel.call(self, inputs, training, mask)
+
+    forward = call
+
+    def _run_chain(self, x: Any) -> Any:
+        for layer in self._layers():
+            x = layer(x)
+        return x
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._stale and not self.built and args and isinstance(args[0], (torch.Tensor, symbolic.SymbolicTensor)) or (
+            self._stale and not self.built and args and hasattr(args[0], "shape")
+        ):
+            self._build_for(args[0])
+        return super().__call__(*args, **kwargs)
+
+    def _build_for(self, x: Any) -> None:
+        if self._last is None and not torch.compiler.is_compiling():
+            if not self._layers():
+                raise ValueError(f"Sequential {self.name!r} has no layers: add some before it is called.")
+            from hornbeam.core.dtype import standardize_dtype
+
+            dtype = x.dtype if isinstance(x, symbolic.SymbolicTensor) else standardize_dtype(x.dtype)
+            if "float" in dtype:
+                dtype = self.compute_dtype
+            self._start((None, *tuple(x.shape)[1:]), dtype)
+        self._refresh()
+
+    def compute_output_spec(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Returns symbolic outputs for symbolic inputs."""
+        self._build_for(inputs)
+        return super().compute_output_spec(inputs, *args, **kwargs)
+
+    # -- as a sequence
+
+    def __len__(self) -> int:
+        return len(self._layers())
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._layers())
+
+    def __getitem__(self, index: Any) -> Any:
+        """One layer by place or name, or a Sequential of a slice that shares the layers."""
+        if isinstance(index, str):
+            return self.get_layer(index)
+        if isinstance(index, slice):
+            return Sequential(self._layers()[index])
+        return self._layers()[index]
+
+    @property
+    def code(self) -> str:
+        """The model as the Python function that runs it."""
+        self._refresh()
+        if self._graph is None:
+            raise ValueError(f"Sequential {self.name!r} has no graph yet: call it, build it, or start it with an Input.")
+        return super().code
+
+    def __getstate__(self) -> dict[str, Any]:
+        self._refresh()
+        state = super().__getstate__()
+        if not self._stale:
+            state["_last"] = None
+        return state
+
+
