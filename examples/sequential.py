@@ -1,10 +1,10 @@
 """The Sequential style: a list of layers, or one `add` after another. Weights appear when the input is known."""
 
 import torch
-from subclassing import CNNBlock, InceptionBlock
 
 import hornbeam as keras
 from hornbeam import layers
+from subclassing import CNNBlock, InceptionBlock
 
 
 def from_list():

@@ -5,14 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from functional import image_and_text_model, inception_model
 from matplotlib.figure import Figure
-from sequential import from_list, sequential_inception
 from sklearn.datasets import load_digits
-from subclassing import InceptionModel
 
 import hornbeam as keras
+from functional import image_and_text_model, inception_model
 from hornbeam import layers
+from sequential import from_list, sequential_inception
+from subclassing import InceptionModel
+
 
 def load(held_out=360):
     """Returns images (n, 28, 28, 1) in [0, 1] and labels, a part of both held out."""
@@ -40,11 +41,11 @@ def draw(histories, path):
             axes.plot(history["val_" + key], "--", color=f"C{color}", label=f"{name}, held out")
         axes.set(xlabel="epoch", ylabel=key)
         axes.legend()
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
 
 
-def main(epochs):
+def main(epochs, output):
     keras.utils.set_random_seed(7)
     x, y, x_test, y_test = load()
     styles = {"functional": inception_model(), "subclassed": InceptionModel(noise=0.05), "sequential": sequential_inception()}
@@ -53,16 +54,17 @@ def main(epochs):
     small.build((None, 3))
     for model in (small, image_and_text_model(), *styles.values()):
         model.summary()
-
     histories = {}
     for name in ("functional", "subclassed"):
         model = styles[name]
+        for layer in model.modules():
+            if isinstance(layer, layers.BatchNormalization):
+                layer.momentum = 0.9  # an epoch has only 45 batches: the default, 0.99, would average over several epochs
         model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
         histories[name] = model.fit(x, y, batch_size=32, epochs=epochs, validation_data=(x_test, y_test), verbose=2).history
         print(f"{name}: held-out accuracy {model.evaluate(x_test, y_test, verbose=0)[1]:.2%}")
-    path = Path(__file__).resolve().parent.parent / "output" / "digits.png"
-    draw(histories, path)
-    print("curves:", path)
+    draw(histories, output / "digits.png")
+    print("curves:", output / "digits.png")
 
     outputs = {}
     for name, model in styles.items():
@@ -74,5 +76,6 @@ def main(epochs):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=10)
-    main(parser.parse_args().epochs)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--output", type=Path, default=Path(__file__).resolve().parent.parent / "output")
+    main(**vars(parser.parse_args()))

@@ -9,6 +9,7 @@ import torch
 
 from hornbeam.core import settings
 from hornbeam.core.errors import did_you_mean
+from hornbeam.core.registry import public
 
 _TORCH: dict[str, torch.dtype] = {
     name: getattr(torch, name)
@@ -67,6 +68,7 @@ def is_float(dtype: str) -> bool:
     return dtype.startswith(("float", "bfloat"))
 
 
+@public("keras.DTypePolicy")
 class DTypePolicy:
     """In which dtype a layer computes and in which it keeps its weights.
 

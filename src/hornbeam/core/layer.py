@@ -55,7 +55,7 @@ class Layer(nn.Module, Operation):
     _ready: bool = False
     _foreign: bool = False
     _base_config = ("name", "trainable", "dtype")
-    config_exclude = ("activity_regularizer", "autocast", *_OLD_ARGUMENTS)
+    config_exclude: tuple[str, ...] = ("activity_regularizer", "autocast")
     _call_context_args: tuple[str, ...] = ()
 
     # -- making a layer
@@ -661,6 +661,14 @@ class Layer(nn.Module, Operation):
             config["activity_regularizer"] = registry.serialize_keras_object(self.activity_regularizer)
         return config
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        """Makes a layer from what `get_config` returned."""
+        made = super().from_config(config)
+        if isinstance(made, Layer) and _is_automatic(made):
+            made.__dict__["_named"] = False
+        return made
+
     def _config_value(self, name: str) -> Any:
         if name == "dtype":
             return registry.serialize_keras_object(self.dtype_policy)
@@ -728,6 +736,12 @@ def _checked_name(name: Any, cls: type) -> str:
     if "/" in name:
         raise ValueError(f"{cls.__name__}: a name cannot hold '/', which separates layers in paths. Received: name={name!r}")
     return name
+
+
+def _is_automatic(layer: Layer) -> bool:
+    """Whether a layer's name is one that `auto_name` makes, so that its key in a model is numbered there."""
+    base, _, number = layer.name.rpartition("_")
+    return registry.snake_case(type(layer).__name__) in (layer.name, base if number.isdigit() else layer.name)
 
 
 def _old_shape(kwargs: dict[str, Any]) -> tuple[Any, ...] | None:

@@ -29,7 +29,7 @@ class InputLayer(Layer):
     (None, 3)
     """
 
-    config_exclude = ("shape", "batch_size", "input_tensor", "trainable", "activity_regularizer", "autocast", *Layer.config_exclude)
+    config_exclude = ("shape", "batch_size", "input_tensor", "trainable", *Layer.config_exclude)
 
     def __init__(
         self, shape: Any = None, batch_size: int | None = None, dtype: Any = None, sparse: bool | None = None, ragged: bool | None = None,

@@ -9,7 +9,7 @@ from torch import nn
 
 from hornbeam.core import calls
 from hornbeam.core.layer import Layer
-from hornbeam.core.registry import public, snake_case
+from hornbeam.core.registry import custom_object_scope, public, snake_case
 from hornbeam.core.tracking import Holder, identifier
 from hornbeam.core.weights import raw
 from hornbeam.graph import symbolic, tree
@@ -18,6 +18,7 @@ from hornbeam.graph.graph import Graph
 from hornbeam.graph.lower import Lowered, failing_node, lower
 from hornbeam.graph.node import Held, Node
 from hornbeam.layers.input import InputLayer
+from hornbeam.models.config import graph_config, graph_from_config
 from hornbeam.models.model import Model
 
 
@@ -378,8 +379,22 @@ class Functional(GraphModel):
         self._take(Graph.trace(inputs, outputs))
         self.__dict__["_symbols"] = (inputs, outputs)
         self.__dict__["_makes_mask"] = any(getattr(v, "_keras_mask", None) is not None for v in tree.leaves(outputs))
-        if trainable is not None:
-            self.trainable = trainable
+        if trainable is False:
+            self.trainable = False
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the model's config in Keras's form; a subclass with its own constructor answers with its arguments."""
+        own_constructor = type(self) is not Functional and "__init__" in type(self).__dict__
+        return super().get_config() if own_constructor else graph_config(self)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+        """Makes a model from what `get_config` returned."""
+        if "layers" not in config or "input_layers" not in config:
+            return cls(**config)
+        with custom_object_scope(custom_objects or {}):
+            inputs, outputs = graph_from_config(config)
+        return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
 
 
 def become_functional(cls: type) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hornbeam.core.layer import Layer
-from hornbeam.core.registry import public
+from hornbeam.core.registry import custom_object_scope, deserialize_keras_object, public, serialize_keras_object
 from hornbeam.graph import symbolic
 from hornbeam.graph.context import context
 from hornbeam.graph.graph import Graph
@@ -223,6 +223,24 @@ class Sequential(GraphModel):
         if self._graph is None:
             raise ValueError(f"Sequential {self.name!r} has no graph yet: call it, build it, or start it with an Input.")
         return super().code
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the model's config in Keras's form."""
+        self._refresh()
+        inputs = [m for m in self._modules.values() if isinstance(m, InputLayer)][:1]
+        config = {**super().get_config(), "layers": [serialize_keras_object(m) for m in (*inputs, *self.layers)]}
+        return {**config, "build_input_shape": inputs[0].batch_shape} if inputs else config
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+        """Makes a model from what `get_config` returned."""
+        with custom_object_scope(custom_objects or {}):
+            layers = [deserialize_keras_object(c) for c in config["layers"]]
+        made = cls(layers, name=config.get("name"), trainable=config.get("trainable", True))
+        shape = config.get("build_input_shape")
+        if shape and not made.built:
+            made.build(tuple(shape))
+        return made
 
     def __getstate__(self) -> dict[str, Any]:
         self._refresh()

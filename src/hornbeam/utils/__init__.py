@@ -1,0 +1,22 @@
+"""The helpers that Keras exports from `keras.utils`."""
+
+from hornbeam.core.dtype import standardize_dtype as standardize_dtype
+from hornbeam.core.random import set_random_seed as set_random_seed
+from hornbeam.core.registry import custom_object_scope as CustomObjectScope  # noqa: N812
+from hornbeam.core.registry import custom_object_scope as custom_object_scope
+from hornbeam.core.registry import deserialize_keras_object as deserialize_keras_object
+from hornbeam.core.registry import get_custom_objects as get_custom_objects
+from hornbeam.core.registry import get_registered_name as get_registered_name
+from hornbeam.core.registry import get_registered_object as get_registered_object
+from hornbeam.core.registry import register_keras_serializable as register_keras_serializable
+from hornbeam.core.registry import serialize_keras_object as serialize_keras_object
+from hornbeam.core.settings import disable_interactive_logging as disable_interactive_logging
+from hornbeam.core.settings import enable_interactive_logging as enable_interactive_logging
+from hornbeam.core.settings import is_interactive_logging_enabled as is_interactive_logging_enabled
+from hornbeam.utils.arrays import normalize as normalize
+from hornbeam.utils.arrays import pack_x_y_sample_weight as pack_x_y_sample_weight
+from hornbeam.utils.arrays import to_categorical as to_categorical
+from hornbeam.utils.arrays import unpack_x_y_sample_weight as unpack_x_y_sample_weight
+from hornbeam.utils.sessions import clear_session as clear_session
+from hornbeam.utils.sessions import get_source_inputs as get_source_inputs
+from hornbeam.utils.sessions import is_keras_tensor as is_keras_tensor

@@ -1,0 +1,80 @@
+"""Models of the same structure with new weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from hornbeam.core.layer import Layer
+from hornbeam.graph import tree
+from hornbeam.graph.symbolic import symbols_in
+from hornbeam.layers.input import InputLayer
+from hornbeam.models.functional import Functional, GraphModel
+from hornbeam.models.sequential import Sequential
+
+
+
+def clone_model(
+    model: Any, input_tensors: Any = None, clone_function: Callable[[Any], Any] | None = None, call_function: Callable[..., Any] | None = None,
+    recursive: bool = False, **kwargs: Any,
+) -> Any:  # fmt: skip
+    """Returns a model of the same structure with new weights.
+
+    Args:
+        model: a Sequential or functional model, or a subclassed one with `get_config`.
+        input_tensors: symbolic tensors to build it on, in place of new inputs.
+        clone_function: `layer -> layer`, applied to every layer but inputs; `from_config(get_config())` unless given.
+        call_function: `(layer, *args, **kwargs) -> output`, in place of calling the clones.
+        recursive: whether `clone_function` is applied inside nested models too.
+
+    >>> from hornbeam.layers import Dense
+    >>> clone_model(Sequential([Dense(2, input_shape=(3,))])).count_params()
+    8
+    """
+    if not isinstance(model, GraphModel):
+        if clone_function is not None or input_tensors is not None:
+            raise ValueError(f"clone_model takes clone_function and input_tensors for Sequential and functional models only. Received: {type(model).__name__}.")
+        return type(model).from_config(model.get_config())
+
+    def clone(layer: Any) -> Any:
+        if recursive and isinstance(layer, GraphModel):
+            return clone_model(layer, clone_function=clone_function, call_function=call_function, recursive=True)
+        return clone_function(layer) if clone_function is not None else _clone(layer)
+
+    if isinstance(model, Sequential) and input_tensors is None and call_function is None:
+        source = [InputLayer(batch_shape=m.batch_shape, dtype=m.dtype, name=m.name) for m in model._modules.values() if isinstance(m, InputLayer)]
+        return Sequential([*source[:1], *[clone(layer) for layer in model.layers]], name=model.name)
+    graph = model._graph
+    made: dict[Any, Any] = {}
+    held: dict[str, Any] = {}
+
+    def child(key: str) -> Any:
+        if key not in made:
+            made[key] = clone(model._child(key))
+        layer = made[key]
+        return layer if call_function is None else lambda *a, **k: call_function(layer, *a, **k)
+
+    def tensor(path: str) -> Any:
+        if path not in held:
+            old = model._held(path)
+            held[path] = nn.Parameter(old.detach().clone(), old.requires_grad) if isinstance(old, nn.Parameter) and old.requires_grad else old.detach().clone()
+        return held[path]
+
+    inputs = model.input if input_tensors is None else input_tensors
+    if input_tensors is None:
+        inputs = tree.map_leaves(lambda r: InputLayer(batch_shape=r.spec.shape, dtype=r.spec.dtype, name=r.node.name).output, graph.input_nest)
+    outputs = graph.replay(symbols_in(inputs), child, tensor, masks=True)
+    return Functional(inputs, outputs, name=model.name)
+
+
+def _clone(layer: Any) -> Any:
+    if isinstance(layer, Layer):
+        return type(layer).from_config(layer.get_config())
+    made = copy.deepcopy(layer)
+    for module in made.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    return made
