@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 import hornbeam as keras
 from functional import image_and_text_model, inception_model
 from hornbeam import layers
-from sequential import from_list, sequential_inception
+from sequential import sequential_inception
 from subclassing import InceptionModel
 
 
@@ -26,7 +26,7 @@ def load(held_out=360):
 
 
 def copy_weights(source, target):
-    """Copies the weights layer by layer: the styles nest their layers differently, but each kind comes in the same order."""
+    """Copies weights layer by layer: the styles nest their layers differently, but each kind of layer comes in one order."""
     for kind in (layers.Conv2D, layers.BatchNormalization, layers.Dense):
         ours, theirs = ([m for m in model.modules() if isinstance(m, kind)] for model in (source, target))
         for a, b in zip(ours, theirs, strict=True):
@@ -41,18 +41,17 @@ def draw(histories, path):
             axes.plot(history["val_" + key], "--", color=f"C{color}", label=f"{name}, held out")
         axes.set(xlabel="epoch", ylabel=key)
         axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
+    print("curves:", path)
 
 
 def main(epochs, output):
     keras.utils.set_random_seed(7)
     x, y, x_test, y_test = load()
+    output.mkdir(parents=True, exist_ok=True)
     styles = {"functional": inception_model(), "subclassed": InceptionModel(noise=0.05), "sequential": sequential_inception()}
     styles["subclassed"].build((None, 28, 28, 1))
-    small = from_list()
-    small.build((None, 3))
-    for model in (small, image_and_text_model(), *styles.values()):
+    for model in (image_and_text_model(), *styles.values()):
         model.summary()
     histories = {}
     for name in ("functional", "subclassed"):
@@ -60,22 +59,21 @@ def main(epochs, output):
         for layer in model.modules():
             if isinstance(layer, layers.BatchNormalization):
                 layer.momentum = 0.9  # an epoch has only 45 batches: the default, 0.99, would average over several epochs
-        model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
+        rate = keras.optimizers.schedules.CosineDecay(1e-3, decay_steps=45 * epochs)
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        model.compile(optimizer=keras.optimizers.Adam(rate), loss=loss, metrics=["accuracy"])
         histories[name] = model.fit(x, y, batch_size=32, epochs=epochs, validation_data=(x_test, y_test), verbose=2).history
         print(f"{name}: held-out accuracy {model.evaluate(x_test, y_test, verbose=0)[1]:.2%}")
     draw(histories, output / "digits.png")
-    print("curves:", output / "digits.png")
-
-    outputs = {}
-    for name, model in styles.items():
+    for model in styles.values():
         copy_weights(styles["functional"], model)
-        outputs[name] = model.predict(x_test, verbose=0)
-    same = all(np.array_equal(outputs["functional"], other) for other in outputs.values())
+    outputs = [model.predict(x_test, verbose=0) for model in styles.values()]
+    same = all(np.array_equal(outputs[0], other) for other in outputs[1:])
     print("three styles, same weights, identical outputs:", same)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--output", type=Path, default=Path(__file__).resolve().parent.parent / "output")
     main(**vars(parser.parse_args()))

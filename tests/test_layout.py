@@ -26,7 +26,8 @@ RANKS = (
     ("layers", "preprocessing", "optimizers", "losses", "metrics"),
     ("training", "inspect", "saving", "export", "distribution", "adapt"),
     ("models",),
-    ("compat", "applications", "datasets", "utils", "config", "random", "callbacks", "dtype_policies"),
+    ("compat", "applications", "datasets", "utils", "config", "random", "tree", "dtype_policies"),
+    ("backend", "mixed_precision", "callbacks"),
     ("hornbeam",),
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}

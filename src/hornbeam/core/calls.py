@@ -175,10 +175,10 @@ def build_from_inputs(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
     if signature.open:
         given = {f"input_{i}": a for i, a in enumerate(args)}
     given.update({k: v for k, v in kwargs.items() if k in signature.names and k not in signature.masks.values() and k != "training"})
+    layer.__dict__["_build_specs"] = tuple(tree.map_leaves(_open_spec, a) for a in args)
     shapes = {k: shape_of(v) for k, v in given.items() if v is not None and _has_tensor(v)}
-    if type(layer).build is layer._default_build:
-        with setting(names=(*context.names, layer.name)):
-            layer._mark_built(tuple(shapes.values())[:1])
+    if getattr(type(layer).build, "_by_running", False):
+        layer._mark_built(tuple(shapes.values())[:1])
         return
     wanted = [n for n in inspect.signature(type(layer).build).parameters if n != "self"]
     by_name = {f"{k}_shape": v for k, v in shapes.items()}
@@ -188,6 +188,13 @@ def build_from_inputs(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
             layer.build(**known)
             return
     layer.build(*tuple(shapes.values())[:1])
+
+
+def _open_spec(value: Any) -> Any:
+    """The Spec of an argument, with the batch axis free."""
+    if isinstance(value, symbolic.Symbol):
+        return value.spec
+    return Spec((None, *value.shape[1:]) if value.dim() else (), dtypes.standardize_dtype(value.dtype)) if isinstance(value, torch.Tensor) else value
 
 
 def _has_tensor(value: Any) -> bool:

@@ -66,7 +66,7 @@ class Layer(nn.Module, Operation):
         d = self.__dict__
         d["training"] = False
         d["_parameters"], d["_buffers"] = LazyDict(self, "_parameters"), LazyDict(self, "_buffers")
-        d.update(_specs={}, _losses=[], _loss_owners=[], _inbound_nodes=[], _metrics=[], _moves=[], _trainable=True, _build_shapes=())
+        d.update(_specs={}, _losses=[], _loss_owners=[], _inbound_nodes=[], _metrics=[], _moves=[], _trainable=True, _build_shapes=(), _build_specs=None)
         d.update(activity_regularizer=None, input_spec=None, autocast=True, _casts=False, _config=None)
         if not is_builtin(cls):
             d["_init_args"] = (args, kwargs)
@@ -130,7 +130,7 @@ class Layer(nn.Module, Operation):
             args, kwargs = prepared
             x = args[0] if args else None
             mask = calls.masks_of(x)
-            c.names = (*names, self.name)
+            c.names = _enclosing(self)
         signature = self._signature
         before = c.training
         training = kwargs.pop("training", None)
@@ -188,17 +188,13 @@ class Layer(nn.Module, Operation):
         Args:
             input_shape: shape of the first input with the batch axis, None where an axis varies; or a nest of shapes.
         """
-        if type(self)._own_call():
-            args = tree.map_leaves(lambda s: s, _to_symbols(input_shape))
-            with setting(names=context.names):
-                infer(lambda *a: symbolic.look_at(self, a, {}), symbolic.to_refs((args,)), {})
+        if type(self).call is not Layer.call:
+            inputs = symbolic.to_refs(_to_symbols(input_shape))
+            infer(lambda x: symbolic.look_at(self, (x,), {}), (inputs,), {})
+            self.__dict__["_build_specs"] = (tree.map_leaves(lambda r: r.spec, inputs),)
         self._mark_built((input_shape,))
 
-    _default_build = build
-
-    @classmethod
-    def _own_call(cls) -> bool:
-        return cls.call is not Layer.call
+    build._by_running = True  # type: ignore[attr-defined]
 
     def _mark_built(self, shapes: tuple[Any, ...]) -> None:
         self.__dict__["built"] = True
@@ -356,15 +352,13 @@ class Layer(nn.Module, Operation):
             if isinstance(value, Variable) and self._adopt(name, value):
                 return
         elif isinstance(value, (list, tuple, dict)) and name not in _INTERNAL:
-            value = tracking.track(value, functools.partial(self._hold, name))
-            if tracking.holds_modules(value):
-                d[name] = value
-                self._hold(name)
-                return
+            value = self._container(name, value)
         elif hasattr(value, "update_state") and hasattr(value, "reset_state"):
             self._metrics.append(value)
-        elif isinstance(value, nn.Module):
+        if isinstance(value, nn.Module):
             d.pop(name, None)
+        elif name in d["_modules"] and value is not None:
+            del d["_modules"][name]
         if name == "call" and callable(value):
             d["forward"] = value
         super().__setattr__(name, value)
@@ -393,22 +387,18 @@ class Layer(nn.Module, Operation):
             self._specs.setdefault(name, value._spec)
         return False
 
-    def _hold(self, name: str) -> None:
-        holder = tracking.hold(self.__dict__[name]) if name in self.__dict__ else None
-        self._modules.pop(name, None)
-        if holder is not None:
-            self.add_module_quietly(name, holder)
-
-    def add_module_quietly(self, name: str, module: nn.Module) -> None:
-        """Registers a child whose name is also a plain attribute (the list or dict it stands for)."""
-        self._modules[name] = module
-        _same_mode(self, name, module)
+    def _container(self, name: str, value: Any) -> Any:
+        """What stands on the attribute for a list, tuple or dict: a module where it holds nothing but layers."""
+        made = tracking.as_module(value) if tracking.holds_modules(value) else None
+        if made is not None:
+            return made
+        self._modules.pop(f"{name}_", None)
+        if tracking.holds_modules(value):
+            self.add_module(f"{name}_", tracking.hold(value))
+        return tracking.track(value, lambda: setattr(self, name, list(self.__dict__[name]) if isinstance(value, list) else dict(self.__dict__[name])))
 
     def __delattr__(self, name: str) -> None:
-        if name in self.__dict__ and name in self._modules:
-            self._modules.pop(name)
-            object.__delattr__(self, name)
-            return
+        self._modules.pop(f"{name}_", None) if name in self.__dict__ else None
         self._specs.pop(name, None)
         super().__delattr__(name)
 
@@ -417,7 +407,7 @@ class Layer(nn.Module, Operation):
     def _apply(self, fn: Callable[[Any], Any], recurse: bool = True) -> Any:
         if not self.built:
             self._moves.append(fn)
-        super()._apply(fn, recurse)
+        super()._apply(fn if self.built else functools.partial(_move_known, fn), recurse)
         moved = fn(torch.empty(0, dtype=dtypes.to_torch(self.variable_dtype)))
         if moved.is_floating_point() and moved.dtype is not dtypes.to_torch(self.variable_dtype):
             self.dtype_policy = dtypes.standardize_dtype(moved.dtype)
@@ -456,9 +446,6 @@ class Layer(nn.Module, Operation):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        for name, value in list(state.items()):
-            if name in self._modules and isinstance(value, (list, dict)) and name not in _INTERNAL:
-                self.__dict__[name] = tracking.track(value, functools.partial(self._hold, name))
         self._settle()
 
     def extra_repr(self) -> str:
@@ -714,15 +701,25 @@ def _building(build: Callable[..., Any]) -> Callable[..., Any]:
         d = self.__dict__
         if d.get("_in_build"):
             return build(self, *args, **kwargs)
-        d["_in_build"], d["_path"] = True, "/".join((*context.names, self.name))
+        d["_in_build"], d["_path"] = True, "/".join(_enclosing(self))
         try:
-            with setting(names=(*context.names, self.name)):
+            with setting(names=_enclosing(self)):
                 build(self, *args, **kwargs)
         finally:
             del d["_in_build"]
         self._mark_built((*args, *kwargs.values()))
 
     return once
+
+
+def _move_known(fn: Callable[[Any], Any], value: Any) -> Any:
+    """Applies a move to a value; an unbuilt one, of which torch cannot ask the rank, stays until it is built."""
+    try:
+        return fn(value)
+    except ValueError:
+        if is_lazy(value):
+            return value
+        raise
 
 
 def _enclosing(layer: Layer) -> tuple[str, ...]:

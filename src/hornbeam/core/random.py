@@ -12,6 +12,9 @@ from hornbeam.core.clean import clean_context
 from hornbeam.graph.context import context
 
 
+times_seeded = 0  # so that a training loop notices that it was seeded anew, also with the same seed
+
+
 def set_random_seed(seed: int) -> None:
     """Seeds Python's, NumPy's and torch's generators, and so every default seed that is drawn afterwards.
 
@@ -22,6 +25,8 @@ def set_random_seed(seed: int) -> None:
     """
     if not isinstance(seed, int):
         raise ValueError(f"set_random_seed takes an integer. Received: {seed!r}")
+    global times_seeded
+    times_seeded += 1
     python_random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Lists and dicts that were assigned to a layer's attribute: the layers in them become children of the layer."""
+"""Lists and dicts that are assigned to a layer's attribute: the layers in them become children of the layer."""
 
 from __future__ import annotations
 
@@ -8,12 +8,54 @@ from typing import Any
 from torch import nn
 
 
+class LayerList(nn.ModuleList):
+    """A list or tuple of layers on a layer: torch's ModuleList with the rest of a list's methods."""
+
+    def index(self, layer: nn.Module) -> int:
+        """Returns the place of a layer."""
+        for i, other in enumerate(self):
+            if other is layer:
+                return i
+        raise ValueError(f"{layer!r} is not in the list.")
+
+    def remove(self, layer: nn.Module) -> None:
+        """Takes a layer out."""
+        del self[self.index(layer)]
+
+    def clear(self) -> None:
+        """Takes all layers out."""
+        self._modules.clear()
+
+    def copy(self) -> list[Any]:
+        """Returns the layers as a plain list."""
+        return list(self)
+
+    def __contains__(self, layer: Any) -> bool:
+        return any(other is layer for other in self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, (list, tuple)) and list(self) == list(other))
+
+    __hash__ = nn.Module.__hash__
+
+
+class LayerDict(nn.ModuleDict):
+    """A dict of layers on a layer: torch's ModuleDict with `get`."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Returns the layer of a key, or the default."""
+        return self[key] if key in self else default
+
+
 class Holder(nn.Module):
-    """Stands in the module tree for a list, tuple or dict of layers."""
+    """Stands in the module tree for a list or dict that holds layers among other things."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Raises: a container is not called."""
         raise TypeError("A list or dict of layers is a container; call the layers in it.")
+
+
+CONTAINERS = (nn.ModuleList, nn.ModuleDict, Holder)
 
 
 def identifier(name: str) -> str:
@@ -26,37 +68,46 @@ def identifier(name: str) -> str:
     return kept or "_"
 
 
-def _entries(container: Any) -> list[tuple[str, Any]]:
-    items = container.items() if isinstance(container, dict) else enumerate(container)
-    return [(identifier(str(k)), v) for k, v in items]
-
-
 def holds_modules(value: Any) -> bool:
     """Returns whether a list, tuple or dict has a module somewhere inside."""
     values = value.values() if isinstance(value, dict) else value
     return any(isinstance(v, nn.Module) or (isinstance(v, (list, tuple, dict)) and holds_modules(v)) for v in values)
 
 
-def hold(container: Any) -> Holder | None:
-    """Returns a Holder with the container's modules, or None where it has none."""
+def as_module(value: Any) -> nn.Module | None:
+    """Returns a list, tuple or dict of nothing but layers (or of such lists) as a module, else None."""
+    values = list(value.values() if isinstance(value, dict) else value)
+    parts = [v if isinstance(v, nn.Module) else as_module(v) if isinstance(v, (list, tuple, dict)) and v else None for v in values]
+    if any(p is None for p in parts) or not parts or hasattr(value, "_fields"):
+        return None
+    if not isinstance(value, dict):
+        return LayerList(parts)
+    if any(not isinstance(k, str) or "." in k or not k or hasattr(LayerDict, k) or k in ("training",) for k in value):
+        return None
+    return LayerDict(dict(zip(value, parts, strict=True)))
+
+
+def hold(value: Any) -> Holder:
+    """Returns a Holder with the modules of a container, nested as they are there."""
     holder = Holder()
-    for key, value in _entries(container):
-        child = value if isinstance(value, nn.Module) else hold(value) if isinstance(value, (list, tuple, dict)) else None
+    for k, v in value.items() if isinstance(value, dict) else enumerate(value):
+        child = v if isinstance(v, nn.Module) else hold(v) if isinstance(v, (list, tuple, dict)) and holds_modules(v) else None
         if child is not None:
+            key = identifier(str(k))
             while key in holder._modules or hasattr(holder, key):
                 key += "_"
             holder.add_module(key, child)
-    return holder if holder._modules else None
+    return holder
 
 
 def track(value: Any, changed: Callable[[], None]) -> Any:
-    """Returns a list or dict that reports its changes; tuples are walked, everything else is returned as it is."""
+    """Returns a plain list or dict as one that reports its changes."""
     if type(value) is list:
-        made = TrackedList(track(v, changed) for v in value)
+        made = TrackedList(value)
         made._changed = changed
         return made
     if type(value) is dict:
-        kept = TrackedDict({k: track(v, changed) for k, v in value.items()})
+        kept = TrackedDict(value)
         kept._changed = changed
         return kept
     return value

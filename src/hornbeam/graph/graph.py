@@ -36,8 +36,9 @@ class Graph:
         """
         for what, nest in (("inputs", inputs), ("outputs", outputs)):
             _check_symbols(what, nest)
-        swap = lambda v: v.ref if isinstance(v, Symbol) else v  # noqa: E731
-        input_refs = [v.ref for v in tree.leaves(inputs) if isinstance(v, Symbol)]
+        given = lambda v: v.made_as if isinstance(v, Symbol) else v  # noqa: E731
+        made = lambda v: v.ref if isinstance(v, Symbol) else v  # noqa: E731
+        input_refs = [v.made_as for v in tree.leaves(inputs) if isinstance(v, Symbol)]
         output_refs = [v.ref for v in tree.leaves(outputs) if isinstance(v, Symbol)]
         if len(set(input_refs)) < len(input_refs):
             twice = next(r for r in input_refs if input_refs.count(r) > 1)
@@ -49,12 +50,12 @@ class Graph:
             nodes.append(_input_node(ref))
             moved[ref] = Ref(nodes[-1], 0)
         for node in ordered:
-            made = node.with_refs(lambda r: moved[r])
+            copy = node.with_refs(lambda r: moved[r])
             for i in range(len(node.outputs)):
-                moved.setdefault(Ref(node, i), Ref(made, i))
-            nodes.append(made)
+                moved.setdefault(Ref(node, i), Ref(copy, i))
+            nodes.append(copy)
         relink = lambda v: moved[v] if type(v) is Ref else v  # noqa: E731
-        return cls(nodes, tree.map_leaves(relink, tree.map_leaves(swap, inputs)), tree.map_leaves(relink, tree.map_leaves(swap, outputs)))
+        return cls(nodes, tree.map_leaves(relink, tree.map_leaves(given, inputs)), tree.map_leaves(relink, tree.map_leaves(made, outputs)))
 
     def calls(self) -> Iterator[Node]:
         """Yields the nodes that are calls."""

@@ -74,7 +74,10 @@ def stand_in(spec: Spec, sample: int, batch: int | None = None, device: str = "c
     dtype = _TORCH[spec.dtype]
     if device == "meta" or 0 in shape:
         return torch.empty(shape, dtype=dtype, device=device)
-    return torch.zeros((), dtype=dtype, device=device).expand(shape).clone()
+    made = torch.zeros(shape, dtype=dtype, device=device)
+    if dtype.is_floating_point and made.dim() > 1:  # a matrix that solvers and factorizations take
+        made.diagonal(dim1=-2, dim2=-1).fill_(1)
+    return made
 
 
 def infer(call: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[Spec], Any]:
@@ -100,15 +103,21 @@ def infer(call: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[Spec],
     try:
         results = [attempt(i) for i in range(runs)]
     except Exception as error:
-        if not varies:
-            raise
-        return _specs([], _two_batches(attempt, refs, error))
+        return _specs([], _two_batches(attempt, refs, error) if varies else _on_meta(attempt, error))
     doubtful = varies and any(isinstance(r, torch.Tensor) and r.dim() and 0 not in r.shape for r in tree.leaves(results[0]))
     return _specs(results, _two_batches(attempt, refs, None) if doubtful else ())
 
 
 def _on(value: Any, device: str) -> Any:
     return value.to(device) if device != "cpu" and isinstance(value, torch.Tensor) else value
+
+
+def _on_meta(attempt: Callable[..., Any], error: Exception) -> tuple[Any, ...]:
+    """Runs the call on meta tensors, for one that stand-in values do not suit (a factorization, indices)."""
+    try:
+        return (attempt(0, device="meta"),)
+    except Exception:
+        raise error from None
 
 
 def _two_batches(attempt: Callable[..., Any], refs: dict[Ref, Spec], error: Exception | None) -> tuple[Any, ...]:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from hornbeam.graph import in_place, masks, tree
+from hornbeam.graph import by_value, in_place, masks, tree
 from hornbeam.graph.context import context, setting
 from hornbeam.graph.infer import infer
 from hornbeam.graph.node import Node, Out, Ref, Spec, user_source
@@ -26,10 +26,11 @@ def _no_value(symbol: SymbolicTensor, what: str) -> TypeError:
 class Symbol:
     """A value of a graph that is being built: one output of one node."""
 
-    __slots__ = ("__weakref__", "_base", "_keras_mask", "_name", "ref")
+    __slots__ = ("__weakref__", "_base", "_keras_mask", "_name", "made_as", "ref")
 
     def __init__(self, ref: Ref, name: str | None = None) -> None:
-        self.ref, self._name, self._keras_mask, self._base = ref, name, None, None
+        self.ref = self.made_as = ref  # the two differ once an in-place call has changed what the symbol stands for
+        self._name, self._keras_mask, self._base = name, None, None
         watch_modules()
 
     @property
@@ -288,6 +289,7 @@ def record_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     _check_captured(args, kwargs, function)
     node = Node("function", function, name or function.__name__.strip("_"), to_refs(args), to_refs(kwargs), user_source(), context.implicit)
     result = record(node, function)
+    by_value.free_axes(node, result)
     if isinstance(result, Symbol):
         in_place.remember_view(result, function, args)
     if masks.is_elementwise(function) and not context.implicit:
@@ -388,7 +390,7 @@ def look_at(module: nn.Module, args: Any, kwargs: Any) -> Any:
     for m, buffers in held:
         m.__dict__["_buffers"] = {k: None if b is None else b.clone() for k, b in buffers.items()}
     try:
-        return _plain_call(module, *args, **kwargs)
+        return module(*args, **kwargs)
     finally:
         for m, buffers in held:
             m.__dict__["_buffers"] = buffers

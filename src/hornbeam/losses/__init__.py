@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from hornbeam.core.registry import custom_object_scope, serialize_keras_object
-from hornbeam.losses.circle import Circle as Circle
-from hornbeam.losses.circle import circle as circle
+from hornbeam.losses.contrastive import Circle as Circle
+from hornbeam.losses.contrastive import circle as circle
 from hornbeam.losses.crossentropy import binary_crossentropy as binary_crossentropy
 from hornbeam.losses.crossentropy import binary_focal_crossentropy as binary_focal_crossentropy
 from hornbeam.losses.crossentropy import categorical_crossentropy as categorical_crossentropy
@@ -15,17 +15,15 @@ from hornbeam.losses.crossentropy import categorical_generalized_cross_entropy a
 from hornbeam.losses.crossentropy import kl_divergence as kl_divergence
 from hornbeam.losses.crossentropy import poisson as poisson
 from hornbeam.losses.crossentropy import sparse_categorical_crossentropy as sparse_categorical_crossentropy
-from hornbeam.losses.ctc import CTC as CTC
-from hornbeam.losses.ctc import ctc as ctc
-from hornbeam.losses.hinge import CategoricalHinge as CategoricalHinge
-from hornbeam.losses.hinge import Hinge as Hinge
-from hornbeam.losses.hinge import SquaredHinge as SquaredHinge
-from hornbeam.losses.hinge import categorical_hinge as categorical_hinge
-from hornbeam.losses.hinge import hinge as hinge
-from hornbeam.losses.hinge import squared_hinge as squared_hinge
 from hornbeam.losses.loss import LOSSES as LOSSES
 from hornbeam.losses.loss import Loss as Loss
 from hornbeam.losses.loss import LossFunctionWrapper as LossFunctionWrapper
+from hornbeam.losses.margin import CategoricalHinge as CategoricalHinge
+from hornbeam.losses.margin import Hinge as Hinge
+from hornbeam.losses.margin import SquaredHinge as SquaredHinge
+from hornbeam.losses.margin import categorical_hinge as categorical_hinge
+from hornbeam.losses.margin import hinge as hinge
+from hornbeam.losses.margin import squared_hinge as squared_hinge
 from hornbeam.losses.overlap import Dice as Dice
 from hornbeam.losses.overlap import Tversky as Tversky
 from hornbeam.losses.overlap import dice as dice
@@ -52,6 +50,8 @@ from hornbeam.losses.regression import mean_absolute_error as mean_absolute_erro
 from hornbeam.losses.regression import mean_absolute_percentage_error as mean_absolute_percentage_error
 from hornbeam.losses.regression import mean_squared_error as mean_squared_error
 from hornbeam.losses.regression import mean_squared_logarithmic_error as mean_squared_logarithmic_error
+from hornbeam.losses.sequence import CTC as CTC
+from hornbeam.losses.sequence import ctc as ctc
 
 
 def get(identifier: Any) -> Any:

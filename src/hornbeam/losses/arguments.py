@@ -1,4 +1,4 @@
-"""What every loss and metric does with its arguments: tensors of one dtype, device and rank, and a clear word where shapes differ."""
+"""What losses and metrics do with their arguments: one dtype, device and rank, and a clear word where shapes differ."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def pair(name: str, y_true: Any, y_pred: Any) -> tuple[torch.Tensor, torch.Tenso
     for every element. Any other difference of shape raises, since broadcasting would compare each target with each prediction.
 
     Args:
-        name: the name of the loss, for the error.
+        name: the name of the loss or metric, for the error.
         y_true: targets, tensor or array.
         y_pred: predictions, tensor or array.
     """
@@ -60,7 +60,7 @@ def same_rank(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Ten
 def shape_error(name: str, y_true: torch.Tensor, y_pred: torch.Tensor) -> ValueError:
     """Returns the error for a target that does not fit its prediction, with the likely cause."""
     true, pred = tuple(y_true.shape), tuple(y_pred.shape)
-    if len(true) == len(pred) and true[:-1] == pred[:-1] and true[-1] == 1 or len(true) == len(pred) - 1 and true == pred[:-1]:
+    if true in (pred[:-1], (*pred[:-1], 1)):
         cause = (
             f"The target holds one value per sample where the model predicts {pred[-1]}: give the last layer 1 unit, or, if the "
             f"targets are class numbers, use 'sparse_categorical_crossentropy' or one-hot targets (`utils.to_categorical`)."
@@ -71,14 +71,14 @@ def shape_error(name: str, y_true: torch.Tensor, y_pred: torch.Tensor) -> ValueE
         cause = "The numbers of samples differ."
     else:
         cause = "Reshape the target, or change the model so that its output has the target's shape."
-    return ValueError(f"Loss {name!r} got targets of shape {true} and predictions of shape {pred}, which must be equal. {cause}")
+    return ValueError(f"{name!r} got targets of shape {true} and predictions of shape {pred}, which must be equal. {cause}")
 
 
 def labels(name: str, y_true: Any, y_pred: Any, axis: int = -1) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns class numbers as int64 and predictions whose last axis is the class axis.
 
     Args:
-        name: the name of the loss, for the error.
+        name: the name of the loss or metric, for the error.
         y_true: class numbers, of the predictions' shape without the class axis, or with 1 in its place at the end.
         y_pred: predictions.
         axis: the class axis.
@@ -94,7 +94,9 @@ def labels(name: str, y_true: Any, y_pred: Any, axis: int = -1) -> tuple[torch.T
             if y_true.shape == y_pred.shape
             else f"Class numbers of shape {tuple(y_pred.shape[:-1])} are expected."
         )
-        raise ValueError(f"Loss {name!r} got targets of shape {tuple(y_true.shape)} and predictions of shape {tuple(y_pred.shape)}. {cause}")
+        raise ValueError(
+            f"{name!r} got targets of shape {tuple(y_true.shape)} and predictions of shape {tuple(y_pred.shape)}. {cause}"
+        )
     if y_true.dtype is not torch.int64 or y_true.device != y_pred.device:
         y_true = y_true.to(device=y_pred.device, dtype=torch.int64)
     return y_true, y_pred
@@ -103,11 +105,15 @@ def labels(name: str, y_true: Any, y_pred: Any, axis: int = -1) -> tuple[torch.T
 def label_error(name: str, y_true: torch.Tensor, classes: int, ignored: int | None = None) -> ValueError:
     """Returns the error for class numbers outside the range of the predictions. Looks at the values."""
     low, high = int(y_true.min()), int(y_true.max())
-    hint = f"Pass `ignore_class={low}` if {low} marks what is to be left out." if low < 0 else f"The last layer needs {high + 1} units."
+    hint = (
+        f"Pass `ignore_class={low}` if {low} marks what is to be left out."
+        if low < 0
+        else f"The last layer needs {high + 1} units."
+    )
     if low < 0 and low == ignored:
         hint = f"The last layer needs {high + 1} units."
     return ValueError(
-        f"Loss {name!r} got class numbers from {low} to {high}, but the predictions have {classes} classes, so 0 to {classes - 1} "
+        f"{name!r} got class numbers from {low} to {high}, but the predictions have {classes} classes, so 0 to {classes - 1} "
         f"are expected. {hint}"
     )
 
@@ -129,10 +135,12 @@ def align(weight: torch.Tensor, values: torch.Tensor, name: str, argument: str) 
         return weight
     if 0 < weight.ndim < values.ndim and weight.shape == values.shape[: weight.ndim]:
         return weight.reshape(weight.shape + (1,) * (values.ndim - weight.ndim))
-    fits = weight.ndim <= values.ndim and all(w in (1, v) for w, v in zip(reversed(weight.shape), reversed(values.shape), strict=False))
+    fits = weight.ndim <= values.ndim and all(
+        w in (1, v) for w, v in zip(reversed(weight.shape), reversed(values.shape), strict=False)
+    )
     if not fits:
         raise ValueError(
-            f"{name!r} got {argument} of shape {tuple(weight.shape)} for values of shape {tuple(values.shape)}. One weight per sample, "
-            f"of shape {tuple(values.shape[:1])}, or one per value is expected."
+            f"{name!r} got {argument} of shape {tuple(weight.shape)} for values of shape {tuple(values.shape)}. "
+            f"One weight per sample, of shape {tuple(values.shape[:1])}, or one per value is expected."
         )
     return weight

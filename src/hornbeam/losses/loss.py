@@ -12,7 +12,7 @@ import torch
 from hornbeam.core import dtype as dtypes
 from hornbeam.core.errors import did_you_mean
 from hornbeam.core.init_args import Configurable
-from hornbeam.core.registry import Registry, auto_name, snake_case
+from hornbeam.core.registry import Registry, auto_name, serialize_keras_object, snake_case
 from hornbeam.graph import tree
 from hornbeam.losses.arguments import align, as_tensor
 
@@ -87,11 +87,10 @@ class Loss(Configurable):
         """
         mask = getattr(y_pred, "_keras_mask", None)
         y_true, y_pred = self._convert(y_true, self._keeps_integers), self._convert(y_pred, False)
-        if sample_weight is None and mask is None:
-            if self.reduction in _MEANS:
-                fused = self._fused(y_true, y_pred)
-                if fused is not None:
-                    return fused
+        if sample_weight is None and mask is None and self.reduction in _MEANS:
+            fused = self._fused(y_true, y_pred)
+            if fused is not None:
+                return fused
         return self._reduce(self.call(y_true, y_pred), sample_weight, mask)
 
     def _fused(self, y_true: Any, y_pred: Any) -> torch.Tensor | None:
@@ -115,7 +114,7 @@ class Loss(Configurable):
         return reduce_weighted(values, sample_weight, mask, self.reduction, self.name)
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments; those that Keras does not write are written only where they are not the default."""
+        """Returns the constructor's arguments; those that Keras leaves out only where they are not the default."""
         config, defaults = super().get_config(), _defaults(type(self))
         for name in self._only_if_changed:
             if name in config and (config[name] == defaults.get(name) or (name == "dtype" and not self._dtype_given)):
@@ -126,7 +125,9 @@ class Loss(Configurable):
         return f"<{type(self).__name__} name={self.name}>"
 
 
-def reduce_weighted(values: torch.Tensor, weight: Any, mask: torch.Tensor | None, reduction: str | None, name: str = "loss") -> torch.Tensor:
+def reduce_weighted(
+    values: torch.Tensor, weight: Any, mask: torch.Tensor | None, reduction: str | None, name: str = "loss"
+) -> torch.Tensor:
     """Returns per-sample values, weighted and masked, as one number, or as they are with reduction "none".
 
     Args:
@@ -149,7 +150,7 @@ def reduce_weighted(values: torch.Tensor, weight: Any, mask: torch.Tensor | None
         total = (weight if mask is None else weight * mask).sum()
     elif mask is not None:
         total = kept
-    if reduction in (None, "none"):
+    if reduction in (None, "none") or values.ndim == 0:
         return values
     if reduction == "sum":
         return values.sum()
@@ -191,8 +192,6 @@ class LossFunctionWrapper(Loss):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the function and the arguments."""
-        from hornbeam.core.registry import serialize_keras_object
-
         given = {k: serialize_keras_object(v) for k, v in self._fn_kwargs.items()}
         return {"name": self.name, "reduction": self.reduction, "fn": serialize_keras_object(self.fn), **given}
 

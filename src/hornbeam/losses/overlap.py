@@ -39,13 +39,13 @@ def dice(y_true: Any, y_pred: Any, axis: Any = None) -> torch.Tensor:
 
 
 def tversky(y_true: Any, y_pred: Any, alpha: float = 0.5, beta: float = 0.5, axis: Any = None) -> torch.Tensor:
-    """Returns 1 minus the Tversky index `overlap / (overlap + alpha fp + beta fn)` (Salehi et al., 2017).
+    """Returns 1 minus the Tversky index `overlap / (overlap + alpha missed + beta wrong)` (Salehi et al., 2017).
 
     Args:
         y_true: 0 or 1, tensor of any shape.
         y_pred: predictions of the same shape.
-        alpha: the weight of what is predicted and not true.
-        beta: the weight of what is true and not predicted.
+        alpha: the weight of what is true and not predicted (as Keras computes it).
+        beta: the weight of what is predicted and not true.
         axis: axes to sum over; all of them unless given.
 
     >>> round(float(tversky([[1.0, 0.0]], [[1.0, 0.0]])), 4)
@@ -53,7 +53,7 @@ def tversky(y_true: Any, y_pred: Any, alpha: float = 0.5, beta: float = 0.5, axi
     """
     y_true, y_pred = pair("tversky", y_true, y_pred)
     both, true, pred = _sums(y_true, y_pred, axis)
-    return _ratio(both, both + alpha * (pred - both) + beta * (true - both) + settings.epsilon())
+    return _ratio(both, both + alpha * (true - both) + beta * (pred - both) + settings.epsilon())
 
 
 class Dice(FunctionLoss):
@@ -83,8 +83,8 @@ class Tversky(FunctionLoss):
     """The Tversky loss of two regions.
 
     Args:
-        alpha: the weight of what is predicted and not true.
-        beta: the weight of what is true and not predicted.
+        alpha: the weight of what is true and not predicted (as Keras computes it).
+        beta: the weight of what is predicted and not true.
         reduction: see `Loss`.
         name: a name.
         axis: axes to sum over; all of them unless given.

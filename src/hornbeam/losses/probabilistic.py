@@ -253,7 +253,13 @@ for _function, _aliases in {
 }.items():
     LOSSES.add(_function, *_aliases)
 for _class in (
-    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy, SparseCategoricalCrossentropy,
-    CategoricalGeneralizedCrossEntropy, KLDivergence, Poisson,
-):  # fmt: skip
+    BinaryCrossentropy,
+    BinaryFocalCrossentropy,
+    CategoricalCrossentropy,
+    CategoricalFocalCrossentropy,
+    SparseCategoricalCrossentropy,
+    CategoricalGeneralizedCrossEntropy,
+    KLDivergence,
+    Poisson,
+):
     LOSSES.add(_class)

@@ -159,7 +159,9 @@ class MeanSquaredError(FunctionLoss):
 
     fn = staticmethod(mean_squared_error)
 
-    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str = "mean_squared_error", dtype: Any = None) -> None:
+    def __init__(
+        self, reduction: str | None = "sum_over_batch_size", name: str = "mean_squared_error", dtype: Any = None
+    ) -> None:
         super().__init__(name, reduction, dtype)
 
 
@@ -177,7 +179,9 @@ class MeanAbsoluteError(FunctionLoss):
 
     fn = staticmethod(mean_absolute_error)
 
-    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str = "mean_absolute_error", dtype: Any = None) -> None:
+    def __init__(
+        self, reduction: str | None = "sum_over_batch_size", name: str = "mean_absolute_error", dtype: Any = None
+    ) -> None:
         super().__init__(name, reduction, dtype)
 
 
@@ -195,7 +199,9 @@ class MeanAbsolutePercentageError(FunctionLoss):
 
     fn = staticmethod(mean_absolute_percentage_error)
 
-    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str = "mean_absolute_percentage_error", dtype: Any = None) -> None:
+    def __init__(
+        self, reduction: str | None = "sum_over_batch_size", name: str = "mean_absolute_percentage_error", dtype: Any = None
+    ) -> None:
         super().__init__(name, reduction, dtype)
 
 
@@ -213,7 +219,9 @@ class MeanSquaredLogarithmicError(FunctionLoss):
 
     fn = staticmethod(mean_squared_logarithmic_error)
 
-    def __init__(self, reduction: str | None = "sum_over_batch_size", name: str = "mean_squared_logarithmic_error", dtype: Any = None) -> None:
+    def __init__(
+        self, reduction: str | None = "sum_over_batch_size", name: str = "mean_squared_logarithmic_error", dtype: Any = None
+    ) -> None:
         super().__init__(name, reduction, dtype)
 
 
@@ -294,6 +302,12 @@ for _function, _aliases in {
 }.items():
     LOSSES.add(_function, *_aliases)
 for _class in (
-    MeanSquaredError, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredLogarithmicError, CosineSimilarity, Huber, LogCosh,
-):  # fmt: skip
+    MeanSquaredError,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredLogarithmicError,
+    CosineSimilarity,
+    Huber,
+    LogCosh,
+):
     LOSSES.add(_class)

@@ -10,7 +10,7 @@ from torch import nn
 from hornbeam.core import calls
 from hornbeam.core.layer import Layer
 from hornbeam.core.registry import custom_object_scope, public, snake_case
-from hornbeam.core.tracking import Holder, identifier
+from hornbeam.core.tracking import CONTAINERS, identifier
 from hornbeam.core.weights import raw
 from hornbeam.graph import symbolic, tree
 from hornbeam.graph.context import setting
@@ -51,7 +51,7 @@ class GraphModel(Model):
 
     def _child_keys(self) -> list[tuple[str, nn.Module]]:
         """Key and module of every child, those in lists and dicts by their dotted key."""
-        return [(k, m) for k, m in self.named_modules() if k and not isinstance(m, Holder) and _is_child(self, k)]
+        return [(k, m) for k, m in self.named_modules() if k and not isinstance(m, CONTAINERS) and _is_child(self, k)]
 
     def _child(self, key: str) -> Any:
         module: Any = self
@@ -326,7 +326,7 @@ def _is_child(model: nn.Module, key: str) -> bool:
     module: Any = model
     for part in key.split(".")[:-1]:
         module = module._modules[part]
-        if not isinstance(module, Holder):
+        if not isinstance(module, CONTAINERS):
             return False
     return True
 

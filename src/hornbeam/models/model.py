@@ -10,7 +10,9 @@ from torch import nn
 from hornbeam.core.errors import did_you_mean
 from hornbeam.core.layer import Layer
 from hornbeam.core.registry import public
-from hornbeam.core.tracking import Holder
+from hornbeam.core.tracking import CONTAINERS
+from hornbeam.training import compile as compiling
+from hornbeam.training import loop, step
 
 
 def _is_functional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -93,9 +95,9 @@ class Model(Layer):
         ...         return self.conv(x)
         >>> Net().build((None, 3))
         """
-        Layer._default_build(self, input_shape)
+        super().build(input_shape)
 
-    _default_build = build
+    build._by_running = True  # type: ignore[attr-defined]
 
     def summary(
         self, line_length: int | None = None, positions: Any = None, print_fn: Any = None, expand_nested: bool = False,
@@ -126,6 +128,27 @@ class Model(Layer):
 
     reset_state = reset_states
 
+    # -- training: plain functions, so that no frame stands between `fit` and the step
+
+    compiled: bool = False
+    stop_training: bool = False
+    run_eagerly: bool = False
+    optimizer: Any = None
+    loss: Any = None
+    history: Any = None
+    _compile_loss: Any = None
+    _compile_metrics: Any = None
+    _loss_tracker: Any = None
+    _plan: Any = None
+
+    compile, get_compile_config, compile_from_config = compiling.compile, compiling.get_compile_config, compiling.compile_from_config
+    metrics, metrics_names = property(compiling.metrics), property(compiling.metrics_names)
+    reset_metrics, get_metrics_result = compiling.reset_metrics, compiling.get_metrics_result
+    fit, evaluate, predict = loop.fit, loop.evaluate, loop.predict
+    train_on_batch, test_on_batch, predict_on_batch = loop.train_on_batch, loop.test_on_batch, loop.predict_on_batch
+    train_step, test_step, predict_step = step.train_step, step.test_step, step.predict_step
+    compute_loss, compute_metrics = step.compute_loss, step.compute_metrics
+
 
 def layer_name(model: nn.Module, layer: nn.Module) -> str:
     """Returns a layer's name, for a foreign module the key under which the model holds it."""
@@ -136,7 +159,7 @@ def layer_name(model: nn.Module, layer: nn.Module) -> str:
 
 def _flat(module: nn.Module) -> Iterator[nn.Module]:
     for child in module.children():
-        if isinstance(child, Holder):
+        if isinstance(child, CONTAINERS):
             yield from _flat(child)
         else:
             yield child

@@ -1,0 +1,1 @@
+"""Training: the loops behind fit, evaluate and predict, their data, their checks, and callbacks."""

@@ -8,7 +8,6 @@ import torch
 
 from hornbeam.losses.arguments import as_float, as_tensor
 from hornbeam.losses.loss import LOSSES, FunctionLoss
-from hornbeam.losses.regression import normalized
 
 
 def _masked_logsumexp(x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -53,20 +52,15 @@ def circle(
     negative = ~positive
     if remove_diagonal:
         positive = positive & ~torch.eye(*positive.shape, dtype=torch.bool, device=positive.device)
-    distance = 1 - similarity
-    detached = distance.detach()
-    push = (detached + margin).relu() * (distance - margin) * gamma
-    pull = (1 + margin - detached).relu() * (1 - margin - distance) * gamma
+    distance = (1 - similarity).relu()
+    push = (distance + margin).relu() * (distance - margin) * gamma
+    pull = (1 + margin - distance).relu() * (1 - margin - distance) * gamma
     values = torch.nn.functional.softplus(_masked_logsumexp(push, positive) + _masked_logsumexp(pull, negative))
     return torch.where(positive.any(1) & negative.any(1), values, 0)
 
 
-def _normalized_circle(y_true: Any, y_pred: Any, remove_diagonal: bool, gamma: float, margin: float) -> torch.Tensor:
-    return circle(y_true, normalized(as_float(y_pred), -1), remove_diagonal=remove_diagonal, gamma=gamma, margin=margin)
-
-
 class Circle(FunctionLoss):
-    """The circle loss within a batch; embeddings are brought to length 1 first.
+    """The circle loss within a batch of embeddings, which should have length 1.
 
     Args:
         gamma: the scale.
@@ -76,11 +70,11 @@ class Circle(FunctionLoss):
         name: a name.
         dtype: see `Loss`.
 
-    >>> float(Circle()([0, 1], [[2.0, 0.0], [0.0, 3.0]]))
+    >>> float(Circle()([0, 1], [[1.0, 0.0], [0.0, 1.0]]))
     0.0
     """
 
-    fn = staticmethod(_normalized_circle)
+    fn = staticmethod(circle)
     _options = ("remove_diagonal", "gamma", "margin")
 
     def __init__(

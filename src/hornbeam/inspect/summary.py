@@ -1,0 +1,171 @@
+"""The table that `summary()` prints."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from typing import Any
+
+import rich.box
+import rich.console
+import rich.table
+import rich.text
+import torch
+from torch import nn
+
+from hornbeam.graph.record import Recording
+from hornbeam.inspect.table import Row, _Shape, is_linear, rows_of, weights_of
+
+
+def print_summary(
+    model: nn.Module, line_length: int | None = None, positions: Any = None, print_fn: Callable[[str], Any] | None = None,
+    expand_nested: bool = False, show_trainable: bool = False, layer_range: Any = None,
+) -> None:  # fmt: skip
+    """Prints the table of a model's layers.
+
+    Args:
+        model: any module; a plain torch module must have been recorded or built.
+        line_length: width in characters; 88, or 108 with connections, unless given.
+        positions: right ends of the columns, as fractions of the width or in characters.
+        print_fn: takes the text; unless given, the table is printed (in a notebook, shown).
+        expand_nested: whether nested models are opened.
+        show_trainable: whether a column says which layers learn.
+        layer_range: first and last layer to show, by name or regular expression.
+    """
+    rows, graph = rows_of(model, expand_nested)
+    connections = not is_linear(rows)
+    width = line_length or (108 if connections else 88)
+    table = _table(_in_range(rows, layer_range), connections, show_trainable, width, positions)
+    title = rich.text.Text.assemble(("Model: ", "bold"), (f'"{clean(getattr(model, "name", type(model).__name__))}"', "bold"))
+    parts = [title, table, *_totals(model), *_notes(rows, graph)]
+    if print_fn is None:
+        console = rich.console.Console(width=width, highlight=False)
+        for part in parts:
+            console.print(part)
+    else:
+        print_fn(as_text(parts, width))
+
+
+def as_text(parts: list[Any], width: int) -> str:
+    """Returns rich renderables as plain text."""
+    out = io.StringIO()
+    console = rich.console.Console(file=out, width=width, highlight=False, color_system=None, force_terminal=False, force_jupyter=False)
+    for part in parts:
+        console.print(part)
+    return out.getvalue()
+
+
+def clean(name: Any) -> str:
+    """Returns a name without control characters, cut where it is very long."""
+    text = "".join(c if c.isprintable() else "?" for c in str(name))
+    return text if len(text) <= 200 else text[:199] + "…"
+
+
+def _table(rows: list[Row], connections: bool, trainable: bool, width: int, positions: Any) -> rich.table.Table:
+    headers = ["Layer (type)", "Output Shape", "Param #", *(["Connected to"] if connections else []), *(["Trainable"] if trainable else [])]
+    shares = _shares(len(headers), connections, trainable, width, positions)
+    table = rich.table.Table(width=width, box=rich.box.HEAVY_HEAD, show_lines=True, expand=False)
+    for header, share in zip(headers, shares, strict=True):
+        justify: Any = "right" if header == "Param #" else "center" if header == "Trainable" else "left"
+        table.add_column(header, justify=justify, width=share, overflow="fold")
+    for row in rows:
+        table.add_row(*_cells(row, connections, trainable))
+    return table
+
+
+def _shares(count: int, connections: bool, trainable: bool, width: int, positions: Any) -> list[int]:
+    free = width - 3 * count - 1
+    if positions is not None:
+        ends = [p * width if isinstance(p, float) and p <= 1 else p for p in positions][:count]
+        if len(ends) != count:
+            raise ValueError(f"summary: `positions` needs {count} values, one per column. Received: {positions}")
+        parts = [b - a for a, b in zip([0, *ends], ends, strict=False)]
+    else:
+        parts = [30, 24, 13, *([24] if connections else []), *([11] if trainable else [])] if connections else [38, 28, 18, *([11] if trainable else [])]
+    scale = free / sum(parts)
+    sizes = [max(4, int(p * scale)) for p in parts]
+    sizes[0] += free - sum(sizes)
+    return sizes
+
+
+def _cells(row: Row, connections: bool, trainable: bool) -> list[rich.text.Text]:
+    name = rich.text.Text()
+    if row.depth:
+        name.append("   " * row.depth + "└ ")
+    name.append(clean(row.name))
+    name.append(" (")
+    name.append(clean(row.kind), style="bright_blue")
+    name.append(")")
+    count = f"{row.params:,}" if row.shape is not None or row.params else "0 (unbuilt)"
+    cells = [name, rich.text.Text(shape_text(row.shape)), rich.text.Text(count, style="green")]
+    if connections:
+        cells.append(rich.text.Text(",\n".join(map(clean, row.connected)) or "-", style="bright_blue" if row.connected else ""))
+    if trainable:
+        mark = {True: ("Y", "bold green"), False: ("N", "bold red"), None: ("-", "")}[row.trainable]
+        cells.append(rich.text.Text(*mark))
+    return cells
+
+
+def shape_text(shape: Any) -> str:
+    """Returns a nest of output shapes as text."""
+    if shape is None:
+        return "not built"
+    if isinstance(shape, _Shape):
+        return "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
+    if isinstance(shape, dict):
+        return "{" + ", ".join(f"{k}: {shape_text(v)}" for k, v in shape.items()) + "}"
+    return "[" + ", ".join(shape_text(v) for v in shape if v is not None) + "]"
+
+
+def _in_range(rows: list[Row], layer_range: Any) -> list[Row]:
+    if not layer_range:
+        return rows
+    if len(layer_range) != 2 or not all(isinstance(p, str) for p in layer_range):
+        raise ValueError(f"summary: `layer_range` is a pair of layer names or regular expressions. Received: {layer_range!r}")
+    places = [[i for i, r in enumerate(rows) if re.match(p, r.name)] for p in layer_range]
+    if not all(places):
+        missing = next(p for p, found in zip(layer_range, places, strict=True) if not found)
+        raise ValueError(f"summary: no layer's name matches {missing!r}. Layers: {', '.join(r.name for r in rows)}")
+    first, last = min(places[0][0], places[1][0]), max(places[0][-1], places[1][-1])
+    return rows[first : last + 1]
+
+
+def memory_text(size: float) -> str:
+    """Returns a number of bytes as Keras shows it.
+
+    >>> memory_text(1109032)
+    '1.06 MB'
+    """
+    for unit in ("B", "KB", "MB", "GB", "TB"):
+        if size < 1024 or unit == "TB":
+            return f"{size:.2f} {unit}"
+        size /= 1024
+    raise AssertionError
+
+
+def _sum(weights: list[torch.Tensor]) -> str:
+    return f"{sum(w.numel() for w in weights):,} ({memory_text(sum(w.numel() * w.element_size() for w in weights))})"
+
+
+def _totals(model: nn.Module) -> list[rich.text.Text]:
+    weights = weights_of(model)
+    learns = [w for w in weights if w.requires_grad]
+    frozen = [w for w in weights if not w.requires_grad]
+    lines = [("Total params", weights), ("Trainable params", learns), ("Non-trainable params", frozen)]
+    optimizer = getattr(model, "optimizer", None)
+    slots = [v for v in getattr(optimizer, "variables", ()) or () if isinstance(v, torch.Tensor)] if getattr(optimizer, "built", False) else []
+    if slots:
+        total = [*weights, *slots]
+        lines = [("Total params", total), *lines[1:], ("Optimizer params", slots)]
+    return [rich.text.Text.assemble((f" {label}: ", "bold"), (_sum(values), "green")) for label, values in lines]
+
+
+def _notes(rows: list[Row], graph: Any) -> list[rich.text.Text]:
+    notes: list[str] = []
+    if graph is None:
+        notes.append("The model has no shapes yet: call build((None, ...)) or summary(input_shape=(None, ...)), or call it on data.")
+    if isinstance(graph, Recording) and graph.reads:
+        places = ", ".join(f"{file}:{line}" for file, line in graph.reads[:3])
+        notes.append(f"The model's Python looks at values (at {places}): other values may take another way than these rows show.")
+    return [rich.text.Text(f" {clean(note)}", style="italic") for note in notes]

@@ -1,0 +1,150 @@
+"""What the kernels work on: lists of variables with their slots, gradients laid out alike, clipping, masked updates."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Scalar = float | Tensor
+_contiguous, _stride = Tensor.is_contiguous, Tensor.stride
+
+
+class Part:
+    """Variables of one device and dtype with their slots, as the lists that foreach and fused kernels take.
+
+    Attributes:
+        kind: what `Optimizer.kind_of` says of these variables.
+        positions: each variable's place in the list of gradients.
+        variables: the variables.
+        decayed: those of them that weight decay shrinks.
+        steps: step tensors for fused Adam, so large that the kernel's own bias correction is 1 (`Adam` puts it into the rate).
+    """
+
+    def __init__(self, kind: Any, positions: list[int], variables: list[Tensor], slots: dict[str, list[Tensor]]) -> None:
+        self.kind, self.positions, self.variables, self.slots = kind, positions, variables, slots
+        self.decayed: list[Tensor] = []
+        first = variables[0]
+        self.device, self.dtype = first.device, first.dtype
+        self.steps = [torch.full((), 1e9, device=self.device)] * len(variables)
+        self._note_layout()
+
+    def __getitem__(self, slot: str) -> list[Tensor]:
+        return self.slots[slot]
+
+    def can(self, kernel: str) -> bool:
+        """Returns whether torch has that fused kernel for the part's device and dtype."""
+        return _kernel_works(kernel, self.device.type, self.dtype)
+
+    def _note_layout(self) -> None:
+        self.strides = [v.stride() for v in self.variables]
+        self.contiguous = all(v.is_contiguous() for v in self.variables)
+
+    def aligned(self, grads: list[Tensor]) -> list[Tensor]:
+        """Returns the gradients in their variables' memory layout: fused kernels walk memory, not indices."""
+        if self.contiguous:
+            if False not in map(_contiguous, grads):
+                return grads
+        elif list(map(_stride, grads)) == self.strides:
+            return grads
+        self._follow_layout()
+        grads = [g.to_dense() if g.layout is not torch.strided else g for g in grads]
+        pairs = zip(grads, self.variables, strict=True)
+        return [g if g.stride() == v.stride() else torch.empty_like(v).copy_(g) for g, v in pairs]
+
+    def _follow_layout(self) -> None:
+        """Lays the slots out as the variables are by now (a model may have been moved to channels-last)."""
+        self._note_layout()
+        for slots in self.slots.values():
+            for slot, variable in zip(slots, self.variables, strict=True):
+                if slot.shape == variable.shape and slot.stride() != variable.stride():
+                    slot.data = torch.empty_like(variable.detach()).copy_(slot)
+
+
+@cache
+def _kernel_works(kernel: str, device: str, dtype: torch.dtype) -> bool:
+    """Returns whether a private fused kernel exists and takes this device and dtype, by trying it on one element."""
+    one = [torch.ones(1, device=device, dtype=dtype)]
+    zeros = [[torch.zeros(1, device=device, dtype=dtype)] for _ in range(3)]
+    shared: dict[str, Any] = {"lr": 0.5, "weight_decay": 0.0, "maximize": False}
+    try:
+        if kernel == "adam":
+            steps = [torch.full((), 1e9, device=device)]
+            torch._fused_adam_(one, zeros[0], zeros[1], zeros[2], [], steps, beta1=0.9, beta2=0.9, eps=0.1, amsgrad=False, **shared)
+        else:
+            sgd = {"momentum": 0.9, "dampening": 0.0, "nesterov": False, "is_first_step": False}
+            torch._fused_sgd_(one, zeros[0], zeros[1], **sgd, **shared)
+    except (AttributeError, RuntimeError, TypeError, NotImplementedError):
+        return False
+    return True
+
+
+def descend(variables: list[Tensor], updates: list[Tensor], rate: Scalar) -> None:
+    """variables -= rate × updates, in place; `rate` is a number, or a tensor of shape () in compiled code."""
+    if isinstance(rate, Tensor):
+        torch._foreach_sub_(variables, torch._foreach_mul(updates, rate))
+    else:
+        torch._foreach_add_(variables, updates, alpha=-rate)
+
+
+def blend(averages: list[Tensor], values: list[Tensor], keep: Scalar) -> None:
+    """averages = keep × averages + (1 - keep) × values, in place."""
+    torch._foreach_mul_(averages, keep)
+    if isinstance(keep, Tensor):
+        torch._foreach_add_(averages, torch._foreach_mul(values, 1 - keep))
+    else:
+        torch._foreach_add_(averages, values, alpha=1 - keep)
+
+
+def blend_squares(averages: list[Tensor], values: list[Tensor], keep: float) -> None:
+    """averages = keep × averages + (1 - keep) × values², in place."""
+    torch._foreach_mul_(averages, keep)
+    torch._foreach_addcmul_(averages, values, values, value=1 - keep)
+
+
+def clip_each(grads: list[Tensor], limit: float) -> list[Tensor]:
+    """Returns the gradients, each scaled so that its norm is at most `limit`."""
+    norms = torch.stack([n.to(grads[0].device).float() for n in torch._foreach_norm(grads)])
+    factors = limit / norms.clamp(min=limit)
+    return list(torch._foreach_mul(grads, [f.to(g) for f, g in zip(factors.unbind(), grads, strict=True)]))
+
+
+def clip_together(grads: list[Tensor], limit: float) -> list[Tensor]:
+    """Returns the gradients, all scaled by one factor so that their joint norm is at most `limit`; a norm that is not
+    finite gives NaN."""
+    device = grads[0].device
+    norm = torch.linalg.vector_norm(torch.stack([n.to(device).float() for n in torch._foreach_norm(grads)]))
+    factor = limit / norm.clamp(min=limit) + (norm - norm)
+    if len({(g.device, g.dtype) for g in grads}) == 1:
+        return list(torch._foreach_mul(grads, factor.to(grads[0].dtype)))
+    return [g * factor.to(g) for g in grads]
+
+
+def clip_values(grads: list[Tensor], limit: float) -> list[Tensor]:
+    """Returns the gradients with each element between -limit and limit."""
+    clipped = torch._foreach_clamp_max(grads, limit)
+    torch._foreach_clamp_min_(clipped, -limit)
+    return list(clipped)
+
+
+def only_if(condition: Tensor, tensors: Iterable[Tensor], action: Callable[[], None]) -> None:
+    """Runs an action that changes tensors in place, and takes the changes back where `condition` (shape ()) is false.
+
+    For compiled code, which has no branches on values.
+    """
+    tensors = list(tensors)
+    before = [t.clone() for t in tensors]
+    action()
+    for tensor, old in zip(tensors, before, strict=True):
+        tensor.copy_(torch.where(condition, tensor, old))
+
+
+def same_objects(a: Sequence[Any], b: Sequence[Any]) -> bool:
+    """Returns whether two sequences hold the same objects in the same order."""
+    if a is b:
+        return True
+    return len(a) == len(b) and all(map(operator.is_, a, b))

@@ -1,0 +1,133 @@
+"""Small callbacks: functions as callbacks, learning-rate schedules, CSV files, a stop at NaN."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from hornbeam.core.registry import public
+from hornbeam.training.callbacks.callback import Callback
+from hornbeam.training.callbacks.monitor import learning_rate, set_learning_rate
+
+
+@public("keras.callbacks.LambdaCallback")
+class LambdaCallback(Callback):
+    """Calls functions at the moments whose names they are given.
+
+    Args:
+        on_epoch_begin, on_epoch_end: `f(epoch, logs)`.
+        on_train_begin, on_train_end: `f(logs)`.
+        on_train_batch_begin, on_train_batch_end: `f(batch, logs)`.
+        **kwargs: functions for further methods of Callback.
+
+    >>> LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch)).on_epoch_end(3, {})
+    3
+    """
+
+    def __init__(
+        self, on_epoch_begin: Callable[..., Any] | None = None, on_epoch_end: Callable[..., Any] | None = None,
+        on_train_begin: Callable[..., Any] | None = None, on_train_end: Callable[..., Any] | None = None,
+        on_train_batch_begin: Callable[..., Any] | None = None, on_train_batch_end: Callable[..., Any] | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
+        given = {
+            "on_epoch_begin": on_epoch_begin, "on_epoch_end": on_epoch_end, "on_train_begin": on_train_begin, "on_train_end": on_train_end,
+            "on_train_batch_begin": on_train_batch_begin, "on_train_batch_end": on_train_batch_end, **kwargs,
+        }  # fmt: skip
+        self.__dict__.update({k: v for k, v in given.items() if v is not None})
+
+
+@public("keras.callbacks.LearningRateScheduler")
+class LearningRateScheduler(Callback):
+    """Sets the learning rate at the beginning of every epoch.
+
+    Args:
+        schedule: `f(epoch, learning_rate)` or `f(epoch)`, which returns the new learning rate.
+        verbose: 1 prints a line each time.
+
+    >>> LearningRateScheduler(lambda epoch, rate: rate * 0.9).verbose
+    0
+    """
+
+    def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
+        self.schedule, self.verbose = schedule, verbose
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        old = learning_rate(self.model.optimizer)
+        try:
+            new = self.schedule(epoch, old)
+        except TypeError:
+            new = self.schedule(epoch)
+        try:
+            new = float(new)
+        except (TypeError, ValueError):
+            raise ValueError(f"LearningRateScheduler: `schedule` must return a number. Received: {new!r} ({type(new).__name__})") from None
+        set_learning_rate(self.model.optimizer, new)
+        if self.verbose > 0:
+            print(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {new}.", flush=True)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if logs is not None:
+            logs["learning_rate"] = learning_rate(self.model.optimizer)
+
+
+@public("keras.callbacks.CSVLogger")
+class CSVLogger(Callback):
+    """Writes the results of every epoch as a line of a CSV file.
+
+    Args:
+        filename: the file.
+        separator: what stands between values.
+        append: whether an existing file is gone on with.
+    """
+
+    def __init__(self, filename: Any, separator: str = ",", append: bool = False) -> None:
+        self.filename, self.sep, self.append = Path(filename), separator, append
+        self.keys: list[str] | None = None
+        self._file: Any = None
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        going_on = self.append and self.filename.exists() and self.filename.stat().st_size > 0
+        if going_on:
+            with self.filename.open(newline="") as file:
+                self.keys = next(csv.reader(file, delimiter=self.sep))[1:]
+        self._file = self.filename.open("a" if self.append else "w", newline="")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        logs = logs or {}
+        writer = csv.writer(self._file, delimiter=self.sep)
+        if self.keys is None:
+            self.keys = sorted(logs)
+            writer.writerow(["epoch", *self.keys])
+        writer.writerow([epoch, *(logs.get(k, "NA") for k in self.keys)])
+        self._file.flush()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._file.close()
+        self._file, self.keys = None, None
+
+
+@public("keras.callbacks.TerminateOnNaN")
+class TerminateOnNaN(Callback):
+    """Stops training when the loss is no number. Looks at every batch, so it waits for the device at every step.
+
+    Args:
+        raise_error: whether an error is raised instead of a stop.
+
+    >>> TerminateOnNaN().raise_error
+    False
+    """
+
+    def __init__(self, raise_error: bool = False) -> None:
+        self.raise_error = raise_error
+
+    def on_batch_end(self, batch: int, logs: Any = None) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is None or math.isfinite(loss):
+            return
+        if self.raise_error:
+            raise RuntimeError(f"The loss is {loss} at batch {batch}.")
+        print(f"Batch {batch}: Invalid loss, terminating training", flush=True)
+        self.model.stop_training = True

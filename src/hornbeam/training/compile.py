@@ -1,0 +1,132 @@
+"""`Model.compile` and what a compiled model answers: its metrics, their results, its configuration."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from hornbeam import optimizers
+from hornbeam.core import registry
+from hornbeam.core.errors import describe
+from hornbeam.core.layer import Layer
+from hornbeam.training.outputs import CompileLoss, CompileMetrics
+from hornbeam.training.tracker import LossTracker
+
+
+def compile(  # noqa: A001 - Keras's name
+    self: Any, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None, weighted_metrics: Any = None,
+    run_eagerly: bool = False, steps_per_execution: int = 1, jit_compile: bool | str = "auto", auto_scale_loss: bool = True,
+) -> None:  # fmt: skip
+    """Says how the model is trained.
+
+    Args:
+        optimizer: name, optimizer, or any `torch.optim` optimizer.
+        loss: name, loss, function `f(y_true, y_pred)` or torch loss module; a list or dictionary of such where there are several outputs.
+        loss_weights: factors of the losses, as a list or dictionary.
+        metrics: metrics by name, object or function; "accuracy" and "crossentropy" are chosen by the shapes of targets and outputs.
+        weighted_metrics: metrics that take sample weights.
+        run_eagerly: never compile a step.
+        steps_per_execution: steps between two looks at callbacks.
+        jit_compile: True compiles the whole step with torch.compile; "auto" stays eager for now.
+        auto_scale_loss: whether the loss is scaled under the policy mixed_float16.
+
+    >>> from hornbeam import layers
+    >>> from hornbeam.models.sequential import Sequential
+    >>> model = Sequential([layers.Dense(1)])
+    >>> model.compile("sgd", "mse", metrics=["mae"])
+    >>> sorted(model.fit(torch.ones(8, 2), torch.ones(8, 1), verbose=0).history)
+    ['loss', 'mae']
+    """
+    if not isinstance(steps_per_execution, int) or steps_per_execution < 1:
+        raise ValueError(f"`steps_per_execution` must be a positive integer. Received: {steps_per_execution!r}")
+    if jit_compile not in (True, False, "auto", None):
+        raise ValueError(f"`jit_compile` must be True, False or 'auto'. Received: {jit_compile!r}")
+    for name, value in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
+        if value is not None and not isinstance(value, (list, tuple, dict)):
+            raise ValueError(f"`{name}` must be a list or a dictionary, such as {name}=[{value!r}]. Received: {describe(value)}")
+    chosen = optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizers.get(optimizer)
+    if auto_scale_loss and self.dtype_policy.name == "mixed_float16" and not hasattr(chosen, "inner_optimizer"):
+        scaled = getattr(optimizers, "LossScaleOptimizer", None)
+        chosen = scaled(chosen) if scaled is not None and not isinstance(chosen, torch.optim.Optimizer) else chosen
+    names = getattr(type(self), "output_names", None) and known_output_names(self)
+    self.__dict__.update(
+        optimizer=chosen,
+        loss=loss,
+        compiled=True,
+        stop_training=False,
+        run_eagerly=run_eagerly,
+        steps_per_execution=steps_per_execution,
+        jit_compile=jit_compile,
+        _compile_loss=None if loss is None else CompileLoss(loss, loss_weights, names),
+        _compile_metrics=CompileMetrics(metrics, weighted_metrics, names) if metrics or weighted_metrics else None,
+        _loss_tracker=LossTracker("loss"),
+        _plan=None,
+        _compile_config={
+            "optimizer": optimizer, "loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics,
+            "run_eagerly": run_eagerly, "steps_per_execution": steps_per_execution, "jit_compile": jit_compile,
+        },
+    )  # fmt: skip
+
+
+def known_output_names(model: Any) -> list[str] | None:
+    """Returns the outputs' names where the model is a graph, else None."""
+    return model.output_names if getattr(model, "_graph", None) is not None else None
+
+
+def metrics(self: Any) -> list[Any]:
+    """The metrics of the model: its loss, those of its layers, those it was compiled with."""
+    found = [self._loss_tracker] if self._loss_tracker is not None else []
+    found.extend(Layer.metrics.fget(self))  # type: ignore[attr-defined]
+    if self._compile_metrics is not None:
+        found.append(self._compile_metrics)
+    if self._compile_loss is not None:
+        found.extend(self._compile_loss.metrics)
+    return found
+
+
+def metrics_names(self: Any) -> list[str]:
+    """The names of the metrics."""
+    return [m.name for m in self.metrics]
+
+
+def reset_metrics(self: Any) -> None:
+    """Sets all metrics back."""
+    for metric in self.metrics:
+        metric.reset_state()
+
+
+def get_metrics_result(self: Any) -> dict[str, Any]:
+    """Returns the metrics' present values by name, as tensors."""
+    found: dict[str, Any] = {}
+    for metric in self.metrics:
+        value = metric.result()
+        found.update(value if isinstance(value, dict) else {metric.name: value})
+    return found
+
+
+def get_compile_config(self: Any) -> dict[str, Any] | None:
+    """Returns what `compile` was given, in JSON's terms; None where it was not called."""
+    if not self.compiled:
+        return None
+    config = self._compile_config
+    given = {**config, "optimizer": self.optimizer if hasattr(self.optimizer, "get_config") else type(self.optimizer).__name__}
+    return {k: registry.serialize_keras_object(v) for k, v in given.items()}
+
+
+def compile_from_config(self: Any, config: dict[str, Any]) -> None:
+    """Compiles the model from what `get_compile_config` returned."""
+    read = {k: registry.deserialize_keras_object(v) for k, v in config.items()}
+    self.compile(**read)
+    if self.built and hasattr(self.optimizer, "build"):
+        self.optimizer.build(self.trainable_variables)
+
+
+def named_in_order(model: Any, logs: dict[str, Any]) -> Any:
+    """Returns results as `evaluate` lists them: the loss first, then metrics, then what has a name of its own; one alone as it is."""
+    names: list[str] = []
+    for metric in model.metrics:
+        names.extend([m.name for m in metric.metrics] if isinstance(metric, CompileMetrics) else [metric.name])
+    values = [logs[n] for n in names if n in logs]
+    values.extend(logs[k] for k in sorted(logs) if k not in names)
+    return values[0] if len(values) == 1 else values

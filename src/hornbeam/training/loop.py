@@ -1,0 +1,316 @@
+"""The loops: fit, evaluate and predict, over data or over one batch. They are plain functions that Model takes as its methods."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+
+from hornbeam.core.weights import to_numpy
+from hornbeam.graph import tree
+from hornbeam.training import data, preflight, step
+from hornbeam.training.arrays import as_nest, as_tensor
+from hornbeam.training.callbacks import CallbackList, History, ProgbarLogger
+from hornbeam.training.compile import named_in_order
+from hornbeam.training.jit import training_stepper
+from hornbeam.training.memory import KeptMemory
+from hornbeam.training.progress import Progress, clock
+from hornbeam.training.randomness import LoopStream, stream_of
+from hornbeam.training.results import LazyLogs, read_results
+
+
+def fit(
+    self: Any, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto", callbacks: Any = None,
+    validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True, class_weight: Any = None, sample_weight: Any = None,
+    initial_epoch: int = 0, steps_per_epoch: int | None = None, validation_steps: int | None = None,
+    validation_batch_size: int | None = None, validation_freq: Any = 1,
+) -> History:  # fmt: skip
+    """Trains the model on data, for a number of epochs.
+
+    Args:
+        x: arrays, tensors, nests of them; or a DataLoader, Dataset, generator or other iterable of batches.
+        y, sample_weight: targets and weights of the samples, where x lies in memory.
+        batch_size: rows of a batch; 32 unless given.
+        epochs: the epoch to stop before, counted from 0; begin at `initial_epoch`.
+        verbose: 0 shows nothing, 1 a bar, 2 a line an epoch; "auto" a bar in a terminal and lines elsewhere.
+        callbacks: callbacks.
+        validation_split: the part of the samples, at the end, that is kept for validation.
+        validation_data: (x, y), (x, y, sample_weight), or an iterable of batches.
+        shuffle: whether rows come in a new order every epoch; "batch" keeps the rows of a batch together.
+        class_weight: weight by class number.
+        steps_per_epoch: batches of an epoch; all there are unless given.
+        validation_steps, validation_batch_size: the same for validation.
+        validation_freq: validate every so many epochs, or at the end of the epochs listed.
+
+    Returns:
+        a History, whose `history` holds the results of each epoch by name.
+    """
+    preflight.check_compiled(self, "fit")
+    preflight.check_counts(batch_size=batch_size, epochs=epochs, steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
+    x, y, sample_weight, held_out = _divide(x, y, sample_weight, validation_split, validation_data, validation_batch_size or batch_size)
+    source = data.make_source(x, y, sample_weight, batch_size, class_weight, shuffle)
+    preflight.check_steps(source, steps_per_epoch)
+    _prepare(self, source, held_out)
+    steps = steps_per_epoch or source.steps
+    hooks = CallbackList(callbacks, add_history=True, add_progbar=verbose != 0, model=self, verbose=verbose, epochs=epochs, steps=steps)
+    display, each, stream = _display(hooks), hooks.each["train"], stream_of(self)
+    logs: Any = None
+    self.stop_training = False
+    with KeptMemory():
+        hooks.on_train_begin()
+        orders = data.orders(stream, source, shuffle)
+        for epoch, batches in zip(range(initial_epoch, epochs), data.epochs(source, orders, steps_per_epoch, stream.pause), strict=False):
+            self.reset_metrics()
+            hooks.on_epoch_begin(epoch)
+            run, done, logs = _begin_epoch(self), 0, None
+            with stream:
+                for batch in batches:
+                    if each:
+                        _call(each, "on_train_batch_begin", stream, done)
+                    logs = run(batch)
+                    done += 1
+                    if each:
+                        _call(each, "on_train_batch_end", stream, done - 1, LazyLogs(lambda logs=logs: read_results(self, logs)))
+                        if self.stop_training:
+                            break
+                    if clock() >= display.due:
+                        display.show(done, lambda logs=logs: read_results(self, logs))
+            short = not done or (done < (steps_per_epoch or 0) and not self.stop_training)
+            if short:
+                warnings.warn(f"The data ended after {done} batches of epoch {epoch + 1}; training stops.", stacklevel=2)
+            if done:
+                logs = read_results(self, logs)
+                if held_out is not None and _is_due(validation_freq, epoch):
+                    logs.update({f"val_{k}": v for k, v in _evaluate(self, held_out, validation_steps, hooks, Progress()).items()})
+                display.end(done, logs)
+                hooks.on_epoch_end(epoch, logs)
+            if self.stop_training or short:
+                break
+        _finish(self, hooks, logs)
+    return hooks.find(History)
+
+
+def evaluate(
+    self: Any, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: Any = "auto", sample_weight: Any = None,
+    steps: int | None = None, callbacks: Any = None, return_dict: bool = False, **kwargs: Any,
+) -> Any:  # fmt: skip
+    """Returns the loss and the metrics on data: a number, a list in the order of the metrics, or a dictionary.
+
+    Args:
+        x, y, sample_weight: data, as for `fit`.
+        batch_size: rows of a batch; 32 unless given.
+        verbose: as for `fit`.
+        steps: batches to take; all there are unless given.
+        callbacks: callbacks.
+        return_dict: whether the results come by name.
+    """
+    if kwargs:
+        raise TypeError(f"evaluate got an argument it does not know: {', '.join(map(repr, kwargs))}.")
+    preflight.check_compiled(self, "evaluate")
+    preflight.check_counts(batch_size=batch_size, steps=steps)
+    source = data.make_source(x, y, sample_weight, batch_size)
+    preflight.check_steps(source, steps, "steps")
+    _prepare(self, source, None, training=False)
+    hooks = CallbackList(callbacks, add_progbar=verbose != 0, model=self, verbose=verbose, epochs=1, steps=steps or source.steps)
+    logs = _evaluate(self, source, steps, hooks, _display(hooks))
+    return logs if return_dict else named_in_order(self, logs)
+
+
+def _evaluate(self: Any, source: Any, steps: int | None, hooks: CallbackList, display: Progress) -> dict[str, Any]:
+    """One pass of evaluation; the metrics begin anew."""
+    self.reset_metrics()
+    hooks.on_test_begin()
+    display.begin(0, 0, steps or source.steps)
+    run, each = step.stepper(self, "test_step", step.testing_step), hooks.each["test"]
+    logs, done = None, 0
+    with torch.no_grad():
+        for batch in next(data.epochs(source, None, steps, nullcontext)):
+            for hook in each:
+                hook.on_test_batch_begin(done)
+            logs = run(batch)
+            done += 1
+            for hook in each:
+                hook.on_test_batch_end(done - 1, LazyLogs(lambda logs=logs: read_results(self, logs)))
+            if clock() >= display.due:
+                display.show(done, lambda logs=logs: read_results(self, logs))
+    logs = read_results(self, logs)
+    display.end(done, logs)
+    hooks.on_test_end(logs)
+    return logs
+
+
+def predict(
+    self: Any, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None, callbacks: Any = None
+) -> Any:  # fmt: skip
+    """Returns the model's outputs for data, as NumPy arrays in the outputs' nest.
+
+    Args:
+        x: data, as for `fit`.
+        batch_size: rows of a batch; 32 unless given.
+        verbose: as for `fit`; "auto" shows nothing in the first 0.1 seconds.
+        steps: batches to take; all there are unless given.
+        callbacks: callbacks.
+    """
+    if steps is None and callbacks is None and isinstance(x, (np.ndarray, torch.Tensor)) and (verbose == "auto" or not verbose):
+        if x.ndim and 0 < len(x) <= (batch_size or 32) and step.is_default(self, "predict_step"):
+            return predict_on_batch(self, x)
+    preflight.check_counts(batch_size=batch_size, steps=steps)
+    source = data.make_source(x, None, None, batch_size)
+    preflight.check_steps(source, steps, "steps")
+    _place(self, source)
+    hooks = CallbackList(callbacks, add_progbar=verbose not in (0, False), model=self, verbose=verbose, epochs=1, steps=steps or source.steps)
+    display, each = _display(hooks), hooks.each["predict"]
+    run = self.predict_step
+    found: list[Any] = []
+    hooks.on_predict_begin()
+    if verbose != "auto":
+        display.begin(0, 0, steps or source.steps)
+    begun = clock()
+    with torch.no_grad():
+        for batch in next(data.epochs(source, None, steps, nullcontext)):
+            for hook in each:
+                hook.on_predict_batch_begin(len(found))
+            outputs = tree.map_leaves(to_numpy, run(batch))
+            found.append(outputs)
+            for hook in each:
+                hook.on_predict_batch_end(len(found) - 1, {"outputs": outputs})
+            if verbose == "auto" and clock() - begun > 0.1 and display.due == float("inf"):
+                display.begin(0, 0, steps or source.steps)
+                verbose = 1
+            if clock() >= display.due:
+                display.show(len(found), dict)
+    if verbose != "auto":
+        display.end(len(found), {})
+    hooks.on_predict_end()
+    flat = [np.concatenate(parts) for parts in zip(*map(tree.leaves, found), strict=True)]
+    return tree.pack(found[0], flat)
+
+
+def predict_on_batch(self: Any, x: Any) -> Any:
+    """Returns the model's outputs for one batch, as NumPy arrays in the outputs' nest."""
+    inputs = as_tensor(x) if isinstance(x, (np.ndarray, torch.Tensor)) else as_nest(x, "x")
+    device = _device(self)
+    if device is not None and device.type != "cpu":
+        inputs = tree.map_leaves(lambda t: t.to(device), inputs)
+    with torch.no_grad():
+        y = self(inputs, training=False) if step.is_default(self, "predict_step") else self.predict_step(data.pack_x_y_sample_weight(inputs))
+    if type(y) is torch.Tensor and y.dtype is torch.float32 and y.device.type == "cpu" and not y.requires_grad:
+        result = y.numpy()
+        return result.copy() if _shares(y, inputs) else result
+    return tree.map_leaves(lambda t: to_numpy(t).copy() if _shares(t, inputs) else to_numpy(t), y)
+
+
+def train_on_batch(self: Any, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False) -> Any:
+    """Makes one training step and returns the metrics since they were last set back.
+
+    Args:
+        x, y, sample_weight: one batch.
+        class_weight: weight by class number.
+        return_dict: whether the results come by name.
+    """
+    preflight.check_compiled(self, "train_on_batch")
+    source = data.Arrays(x, y, sample_weight, class_weight=class_weight)
+    source.batch_size = source.rows
+    _prepare(self, source, None)
+    with stream_of(self):
+        logs = _begin_epoch(self)(next(data.epochs(source, None, None, nullcontext).__next__()))
+    logs = read_results(self, logs)
+    return logs if return_dict else named_in_order(self, logs)
+
+
+def test_on_batch(self: Any, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+    """Evaluates one batch and returns the metrics since they were last set back; arguments as in `train_on_batch`."""
+    preflight.check_compiled(self, "test_on_batch")
+    source = data.Arrays(x, y, sample_weight)
+    source.batch_size = source.rows
+    _prepare(self, source, None, training=False)
+    with torch.no_grad():
+        logs = step.stepper(self, "test_step", step.testing_step)(next(data.epochs(source, None, None, nullcontext).__next__()))
+    logs = read_results(self, logs)
+    return logs if return_dict else named_in_order(self, logs)
+
+
+# -- around the loops
+
+
+def _divide(x: Any, y: Any, sample_weight: Any, split: float, given: Any, batch_size: int | None) -> tuple[Any, Any, Any, Any]:
+    """Returns the training data and the source of validation, or None."""
+    preflight.check_split(split)
+    if split and given is None:
+        if not data.is_in_memory(x):
+            raise ValueError("`validation_split` needs arrays or tensors in memory. Pass `validation_data` instead.")
+        (x, y, sample_weight), given = data.split(x, y, sample_weight, split)
+    if given is None:
+        return x, y, sample_weight, None
+    return x, y, sample_weight, data.make_source(*preflight.check_validation(given), batch_size=batch_size)
+
+
+def _prepare(self: Any, source: Any, held_out: Any, training: bool = True) -> None:
+    """Everything that comes before the first step: the model is built, data is checked, placed and complete."""
+    _place(self, source)
+    outputs = preflight.build(self, source.head(1) if isinstance(source, data.Arrays) else source.head())
+    for part in (source, held_out):
+        if part is not None and not getattr(part, "checked", False):
+            preflight.check_targets(self, part, outputs)
+    if held_out is not None:
+        _place(self, held_out)
+    if training:
+        preflight.check_weights(self)
+    self.__dict__["_plan"] = step.Plan(self)
+
+
+def _place(self: Any, source: Any) -> None:
+    device = _device(self)
+    tensors = source.flat if isinstance(source, data.Arrays) else ()
+    if device is not None and (any(t is not None and t.device != device for t in tensors) or (not tensors and device.type != "cpu")):
+        source.to(device)
+
+
+def _begin_epoch(self: Any) -> Any:
+    """Returns what makes a step, with the weights that are trainable now."""
+    self.__dict__["_plan"] = step.Plan(self)
+    return training_stepper(self)
+
+
+def _finish(self: Any, hooks: CallbackList, logs: Any) -> None:
+    for weight in self._plan.weights:
+        weight.grad = None
+    if getattr(self.optimizer, "use_ema", False):
+        self.optimizer.finalize_variable_values(self._plan.weights)
+    hooks.on_train_end(logs)
+
+
+def _call(hooks: list[Any], name: str, stream: LoopStream, *args: Any) -> None:
+    with stream.pause():
+        for hook in hooks:
+            getattr(hook, name)(*args)
+
+
+def _display(hooks: CallbackList) -> Progress:
+    logger = hooks.find(ProgbarLogger)
+    return logger.display if logger is not None and logger.display is not None else Progress()
+
+
+def _is_due(every: Any, epoch: int) -> bool:
+    return (epoch + 1) % every == 0 if isinstance(every, int) else (epoch + 1) in every
+
+
+def _device(module: Any) -> torch.device | None:
+    """Returns the device of the first weight, or None."""
+    for weight in module._parameters.values():
+        if weight is not None:
+            return weight.device
+    for child in module._modules.values():
+        if child is not None:
+            found = _device(child)
+            if found is not None:
+                return found
+    return None
+
+
+def _shares(output: torch.Tensor, inputs: Any) -> bool:
+    place = output.untyped_storage().data_ptr()
+    return any(isinstance(t, torch.Tensor) and t.untyped_storage().data_ptr() == place for t in tree.leaves(inputs))
