@@ -1,0 +1,48 @@
+"""Hornbeam: the Keras way of building neural networks, native to PyTorch. `import hornbeam as keras` carries Keras code over."""
+
+from hornbeam import activations as activations
+from hornbeam import backend as backend
+from hornbeam import callbacks as callbacks
+from hornbeam import config as config
+from hornbeam import constraints as constraints
+from hornbeam import dtype_policies as dtype_policies
+from hornbeam import initializers as initializers
+from hornbeam import layers as layers
+from hornbeam import losses as losses
+from hornbeam import metrics as metrics
+from hornbeam import mixed_precision as mixed_precision
+from hornbeam import models as models
+from hornbeam import ops as ops
+from hornbeam import optimizers as optimizers
+from hornbeam import random as random
+from hornbeam import regularizers as regularizers
+from hornbeam import saving as saving
+from hornbeam import tree as tree
+from hornbeam import utils as utils
+from hornbeam.core.dtype import DTypePolicy as DTypePolicy
+from hornbeam.core.input_spec import InputSpec as InputSpec
+from hornbeam.core.layer import Layer as Layer
+from hornbeam.core.operation import Function as Function
+from hornbeam.core.operation import Operation as Operation
+from hornbeam.core.stateless import StatelessScope as StatelessScope
+from hornbeam.core.weights import Variable as Variable
+from hornbeam.graph.symbolic import SymbolicTensor as KerasTensor  # noqa: F401
+from hornbeam.initializers import Initializer as Initializer
+from hornbeam.layers.input import Input as Input
+from hornbeam.losses import Loss as Loss
+from hornbeam.metrics import Metric as Metric
+from hornbeam.models import Model as Model
+from hornbeam.models import Sequential as Sequential
+from hornbeam.optimizers import Optimizer as Optimizer
+from hornbeam.regularizers import Regularizer as Regularizer
+
+__version__ = "0.1.0"
+
+
+def version() -> str:
+    """Returns the version.
+
+    >>> version() == __version__
+    True
+    """
+    return __version__

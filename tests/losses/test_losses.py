@@ -29,7 +29,10 @@ def test_one_target_for_several_outputs_does_not_broadcast(name, shape):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: losses.mean_squared_error(torch.ones(4, 5), torch.ones(4, 3)), "'mean_squared_error' got .*The last layer should have 5"),
+        (
+            lambda: losses.mean_squared_error(torch.ones(4, 5), torch.ones(4, 3)),
+            "'mean_squared_error' got .*The last layer should have 5",
+        ),
         (lambda: losses.mean_squared_error(torch.ones(5, 3), torch.ones(4, 3)), "The numbers of samples differ"),
         (lambda: losses.mean_squared_error(torch.ones(4, 2, 3), torch.ones(4, 3)), "Reshape the target"),
         (lambda: losses.MeanSquaredError(reduction="summ"), "reduction='summ'. Did you mean 'sum'"),
@@ -60,7 +63,9 @@ def test_errors(call, message):
 
 @pytest.mark.parametrize("from_logits", [True, False])
 @pytest.mark.parametrize("weight", [None, torch.ones(3)])
-@pytest.mark.parametrize(("labels", "message"), [([0, 1, 3], "0 to 3.* needs 4 units"), ([0, 1, -100], "Pass `ignore_class=-100`")])
+@pytest.mark.parametrize(
+    ("labels", "message"), [([0, 1, 3], "0 to 3.* needs 4 units"), ([0, 1, -100], "Pass `ignore_class=-100`")]
+)
 def test_labels_outside_the_classes(from_logits, weight, labels, message):
     loss = losses.SparseCategoricalCrossentropy(from_logits)
     with pytest.raises(ValueError, match=f"class numbers from .*3 classes.*{message}|class numbers from {message}"):

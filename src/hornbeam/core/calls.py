@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from functools import cache
 from typing import Any
@@ -258,14 +259,17 @@ def _from_output_shape(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         return ask(lambda v: _open_batch(v.spec, i) if isinstance(v, symbolic.Symbol) else tuple(v.shape))
 
     general = ask(lambda v: tuple(v.shape))
-    samples = [sample(i) for i in range(runs)] if runs > 1 else [general]
+    try:
+        samples = [sample(i) for i in range(runs)] if runs > 1 else []
+    except ValueError:  # sizes taken for unknown axes do not fit together; those of the data may
+        samples = []
     specs: list[Spec] = []
 
     def walk(shape: Any, concrete: list[Any]) -> Any:
         if _is_shape(shape):
             known = tuple(shape)
-            sizes = tuple(tuple(0 if d is None else d for d in c) for c in concrete) if runs > 1 else None
-            specs.append(Spec(known, layer.compute_dtype, sizes))
+            sizes = tuple(tuple(0 if d is None else d for d in c) for c in concrete) if concrete else None
+            specs.append(Spec(known, layer._output_dtype(args[0]), sizes))
             return Out(len(specs) - 1)
         if isinstance(shape, dict):
             return {k: walk(v, [c[k] for c in concrete]) for k, v in shape.items()}
@@ -287,11 +291,12 @@ def _is_shape(value: Any) -> bool:
 
 
 def finish(layer: Any, first: Any, result: Any, kwargs: dict[str, Any]) -> None:
-    """Adds the activity penalty and hands masks on."""
+    """Adds the activity penalty, per sample, and hands masks on."""
     if layer.activity_regularizer is not None and not context.scratch:
         for value in tree.leaves(result):
             if isinstance(value, torch.Tensor):
-                layer.add_loss(layer.activity_regularizer(value))
+                penalty = layer.activity_regularizer(value)
+                layer.add_loss(penalty / max(value.shape[0], 1) if value.dim() else penalty)
     set_masks(layer, first, result, kwargs)
 
 
@@ -341,6 +346,13 @@ def set_foreign(layer: Any, training: bool) -> list[Any]:
 def combined_mask(mask: Any) -> Any:
     """Returns the mask that holds where all masks of a nest hold, or None."""
     return masks.combine(tree.leaves(mask)) if isinstance(mask, (list, tuple, dict)) else mask
+
+
+def kept_dtype(layer: Any, inputs: Any) -> str:
+    """Returns the output dtype of a layer that moves or adds up its inputs' values, integers as integers."""
+    kinds = [dtypes.to_torch(v.dtype) for v in tree.leaves(inputs) if hasattr(v, "dtype")]
+    kinds = [layer._compute if k.is_floating_point and layer.autocast else k for k in kinds]
+    return dtypes.standardize_dtype(functools.reduce(torch.promote_types, kinds))
 
 
 def parse_dtype(dtype: Any) -> Any:

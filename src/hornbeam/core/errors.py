@@ -29,6 +29,12 @@ def unknown_arguments(owner: str, given: Iterable[str], known: Iterable[str]) ->
     return TypeError(f"{owner} got an argument it does not know: {' '.join(parts)} It takes: {', '.join(known)}.")
 
 
+def bad_argument(layer: Any, name: str, expected: str, value: Any, error: type[Exception] = ValueError) -> Exception:
+    """Returns the error for a layer's constructor argument: which layer and argument, what it must be, what came."""
+    shown = f"{value!r}" if isinstance(value, (int, float, str, tuple, list)) else f"{value!r} ({type(value).__name__})"
+    return error(f"{type(layer).__name__} layer {layer.name!r}: `{name}` must be {expected}. Received: {name}={shown}")
+
+
 def describe(value: Any) -> str:
     """Returns a short description of a value for an error: its type, and shape and dtype where it has them."""
     shape = getattr(value, "shape", None)

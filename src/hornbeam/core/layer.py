@@ -614,6 +614,10 @@ class Layer(nn.Module, Operation):
         del self._inbound_nodes[before:]
         return result
 
+    def _output_dtype(self, inputs: Any) -> str:
+        """The dtype of outputs whose shapes come from `compute_output_shape`."""
+        return self.compute_dtype
+
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         """Returns the output's mask: the one that came in."""
         return previous_mask

@@ -225,9 +225,8 @@ def serialize_keras_object(thing: Any) -> Any:
                 config["compile_config"] = compiled
         return config
     if inspect.isfunction(thing) or inspect.isbuiltin(thing) or callable(thing):
-        name = getattr(thing, "__name__", type(thing).__name__)
-        registered = _custom_names.get(thing, "function") if getattr(thing, "__hash__", None) else "function"
-        return {"module": "builtins", "class_name": "function", "config": name, "registered_name": registered}
+        name = get_registered_name(thing) if hasattr(thing, "__name__") else type(thing).__name__
+        return {"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"}
     if hasattr(thing, "tolist"):
         return {"class_name": "__numpy__", "config": {"value": thing.tolist(), "dtype": str(thing.dtype).removeprefix("torch.")}}
     raise ValueError(f"Cannot write {thing!r} ({type(thing).__name__}) into a config: give it a `get_config()` method.")

@@ -12,6 +12,23 @@ _FIRST_AXIS = frozenset(
 )
 
 
+_PIECES = {"split": 2, "chunk": 2, "unbind": 1, "unsafe_split": 2, "unsafe_chunk": 2, "split_with_sizes": 2}
+
+
+def check_pieces(function: Any, args: Any, kwargs: dict[str, Any]) -> None:
+    """Raises where a call would return as many tensors as a varying axis says."""
+    name = getattr(function, "__name__", "")
+    if name not in _PIECES or not args or not hasattr(args[0], "shape"):
+        return
+    place = _PIECES[name]
+    axis = kwargs.get("dim", kwargs.get("axis", args[place] if len(args) > place else 0))
+    if isinstance(axis, int) and args[0].shape and args[0].shape[axis] is None:
+        raise TypeError(
+            f"`{name}` along axis {axis} of a symbolic tensor of shape {args[0].shape}: that axis varies, so the number of results "
+            f"is not known. Work on the whole tensor, or split along an axis of known size."
+        )
+
+
 def free_axes(node: Node, result: Any) -> None:
     """Marks as varying the axes of a node's outputs whose sizes depend on values."""
     name = getattr(node.target, "__name__", "")

@@ -10,6 +10,8 @@ _AUGMENTED = {f"__i{n}__": f"__{n}__" for n in "add sub mul truediv floordiv mod
 _VIEWS = set("view reshape transpose permute t squeeze unsqueeze flatten narrow select diagonal expand view_as unfold movedim "
              "swapaxes swapdims unbind split chunk T mT H mH detach real imag".split())  # fmt: skip
 
+_RESHAPING = set("unsqueeze squeeze transpose t swapaxes swapdims as_strided".split())
+
 
 def set_item(tensor: torch.Tensor, index: Any, value: Any) -> torch.Tensor:
     """Returns a copy of the tensor in which `tensor[index]` is `value`."""
@@ -67,7 +69,7 @@ def _rebind(target: Any, function: Any, args: tuple[Any, ...], kwargs: dict[str,
 
     made = record_function(function, args, kwargs)
     mask = target._keras_mask
-    if made.shape != target.shape:
+    if made.shape != target.shape and function.__name__ not in _RESHAPING:
         raise ValueError(f"In-place `{function.__name__}` would change the shape of {target.name!r} from {target.shape} to {made.shape}.")
     if made.dtype != target.dtype:
         made = made.to(getattr(torch, target.dtype))

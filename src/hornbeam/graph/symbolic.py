@@ -96,7 +96,7 @@ def _operator(name: str) -> Callable[..., Any]:
 
 _OPERATORS = (
     "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul neg pos abs and rand or ror xor "
-    "rxor invert eq ne lt le gt ge lshift rshift rlshift rrshift getitem iadd isub imul itruediv ifloordiv imod ipow iand ior ixor"
+    "rxor invert eq ne lt le gt ge lshift rshift rlshift rrshift getitem iadd isub imul itruediv ifloordiv imod ipow rdiv iand ior ixor"
 ).split()
 for _name in _OPERATORS:
     if hasattr(torch.Tensor, f"__{_name}__"):
@@ -287,6 +287,7 @@ def record_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     if rewritten is not None:
         return rewritten
     _check_captured(args, kwargs, function)
+    by_value.check_pieces(function, args, kwargs)
     node = Node("function", function, name or function.__name__.strip("_"), to_refs(args), to_refs(kwargs), user_source(), context.implicit)
     result = record(node, function)
     by_value.free_axes(node, result)

@@ -9,22 +9,16 @@ import torch
 import torch.nn.functional as F
 
 from hornbeam import activations, constraints, initializers, regularizers
+from hornbeam.core.errors import bad_argument
 from hornbeam.core.layer import Layer
-from hornbeam.core.random import SeedGenerator
 from hornbeam.core.registry import deserialize_keras_object, public, serialize_keras_object
+from hornbeam.layers.dropping import dropped
+from hornbeam.layers.regularization import RandomLayer
 
 States = list[Any]
 
 
-def drop(x: torch.Tensor, rate: float, seeds: SeedGenerator | None) -> torch.Tensor:
-    """Returns `x` with a share of its values at zero and the others scaled up, drawn from `seeds` where they are given."""
-    if seeds is None:
-        return F.dropout(x, rate)
-    kept = torch.rand(x.shape, generator=seeds.generator(x.device), device=x.device) >= rate
-    return x * kept / (1.0 - rate) if rate < 1.0 else torch.zeros_like(x)
-
-
-class RecurrentCell(Layer):
+class RecurrentCell(RandomLayer):
     """What the three cells share: their weights, dropout, and the way from inputs and states to outputs and states.
 
     A step is `project` (all that depends on the inputs alone, so that a layer does it for all steps at once) and `step`.
@@ -37,10 +31,10 @@ class RecurrentCell(Layer):
         kernel_regularizer: Any, recurrent_regularizer: Any, bias_regularizer: Any, kernel_constraint: Any, recurrent_constraint: Any,
         bias_constraint: Any, dropout: float, recurrent_dropout: float, seed: int | None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        super().__init__(**kwargs)
+        super().__init__(seed, **kwargs)
         if isinstance(units, bool) or not isinstance(units, int) or units <= 0:
-            raise ValueError(f"{type(self).__name__} {self.name!r}: `units` must be a positive integer. Received: units={units!r}")
-        self.units, self.use_bias, self.seed = units, use_bias, seed
+            raise bad_argument(self, "units", "a positive integer", units)
+        self.units, self.use_bias = units, use_bias
         self.activation = activations.get(activation)
         self.kernel_initializer, self.recurrent_initializer = initializers.get(kernel_initializer), initializers.get(recurrent_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
@@ -49,7 +43,7 @@ class RecurrentCell(Layer):
         self.kernel_constraint, self.recurrent_constraint = constraints.get(kernel_constraint), constraints.get(recurrent_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
         self.dropout, self.recurrent_dropout = min(1.0, max(0.0, dropout)), min(1.0, max(0.0, recurrent_dropout))
-        self._seeds = None if seed is None else SeedGenerator(seed)
+        self.supports_masking = False
         self.state_size: Any = units
         self.output_size = units
 
@@ -84,22 +78,21 @@ class RecurrentCell(Layer):
         many = isinstance(states, (list, tuple))
         given = list(states) if many else [states]
         if training and self.dropout:
-            inputs = drop(inputs, self.dropout, self._seeds)
-        dropped = self.recurrent_mask(given[0]) if training else None
-        output, new = self.step(self.project(inputs), given, dropped)
+            inputs = dropped(self, inputs, self.dropout)
+        output, new = self.step(self.project(inputs), given, self.recurrent_mask(given[0]) if training else None)
         return output, new if many else new[0]
 
     def project(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns what the inputs of one step, or of all steps, add to the gates: `inputs @ kernel + bias`."""
         return F.linear(inputs, self.kernel.t(), self.bias)
 
-    def step(self, projected: torch.Tensor, states: States, dropped: torch.Tensor | None) -> tuple[torch.Tensor, States]:
-        """Returns output and new states of one step; `dropped` multiplies the state that goes into the recurrent kernel."""
+    def step(self, projected: torch.Tensor, states: States, scale: torch.Tensor | None) -> tuple[torch.Tensor, States]:
+        """Returns output and new states of one step; `scale` multiplies the state that goes into the recurrent kernel."""
         raise NotImplementedError(f"{type(self).__name__} has no `step`.")
 
     def recurrent_mask(self, state: torch.Tensor) -> torch.Tensor | None:
         """Draws the factors for dropout of the recurrent state; None where there is no such dropout."""
-        return drop(torch.ones_like(state), self.recurrent_dropout, self._seeds) if self.recurrent_dropout else None
+        return dropped(self, torch.ones_like(state), self.recurrent_dropout) if self.recurrent_dropout else None
 
     def get_initial_state(self, batch_size: Any = None) -> States:
         """Returns zeros of shape `(batch_size, units)`, one for each state."""
@@ -144,9 +137,9 @@ class SimpleRNNCell(RecurrentCell):
         """Returns the output of one step and the new state."""
         return super().call(sequence, states, training)
 
-    def step(self, projected: torch.Tensor, states: States, dropped: torch.Tensor | None) -> tuple[torch.Tensor, States]:
+    def step(self, projected: torch.Tensor, states: States, scale: torch.Tensor | None) -> tuple[torch.Tensor, States]:
         """Returns output and new state of one step."""
-        h = states[0] if dropped is None else states[0] * dropped
+        h = states[0] if scale is None else states[0] * scale
         h = self.activation(projected + h @ self.recurrent_kernel)
         return h, [h]
 
@@ -196,10 +189,10 @@ class LSTMCell(RecurrentCell):
         forget = kind == "bias" and self.unit_forget_bias
         return ForgetBias(self.bias_initializer, self.units) if forget else super()._initializer(kind)
 
-    def step(self, projected: torch.Tensor, states: States, dropped: torch.Tensor | None) -> tuple[torch.Tensor, States]:
+    def step(self, projected: torch.Tensor, states: States, scale: torch.Tensor | None) -> tuple[torch.Tensor, States]:
         """Returns output and new states of one step."""
         h, c = states
-        h = h if dropped is None else h * dropped
+        h = h if scale is None else h * scale
         i, f, g, o = (projected + h @ self.recurrent_kernel).chunk(4, -1)
         gate = self.recurrent_activation
         c = gate(f) * c + gate(i) * self.activation(g)
@@ -266,10 +259,10 @@ class GRUCell(RecurrentCell):
         bias = self.bias
         return F.linear(inputs, self.kernel.t(), bias[0] if bias is not None and self.reset_after else bias)
 
-    def step(self, projected: torch.Tensor, states: States, dropped: torch.Tensor | None) -> tuple[torch.Tensor, States]:
+    def step(self, projected: torch.Tensor, states: States, scale: torch.Tensor | None) -> tuple[torch.Tensor, States]:
         """Returns output and new state of one step."""
         h, kernel, units = states[0], self.recurrent_kernel, self.units
-        seen = h if dropped is None else h * dropped
+        seen = h if scale is None else h * scale
         if self.reset_after:
             bias = None if self.bias is None else self.bias[1]
             hidden, candidate = F.linear(seen, kernel.t(), bias).split([2 * units, units], -1)

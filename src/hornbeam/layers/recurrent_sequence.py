@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 
 from hornbeam import activations
-from hornbeam.layers.recurrent_cells import GRUCell, LSTMCell, RecurrentCell, SimpleRNNCell, StackedRNNCells, drop, one_step
+from hornbeam.layers.dropping import dropped
+from hornbeam.layers.recurrent_cells import GRUCell, LSTMCell, RecurrentCell, SimpleRNNCell, StackedRNNCells, one_step
 
 Kernel = Callable[[Any, torch.Tensor, list[Any], torch.Tensor | None], tuple[torch.Tensor, list[Any]]]
 
@@ -46,11 +47,11 @@ def run(
     if not _is_standard(cell):
         return _steps(lambda x_t, s: one_step(cell, x_t, s, training), x, states, mask, zero_masked)
     if training and cell.dropout:
-        x = x * drop(torch.ones_like(x[:, 0]), cell.dropout, cell._seeds).unsqueeze(1)
+        x = x * dropped(cell, torch.ones_like(x[:, 0]), cell.dropout).unsqueeze(1)
     kernel = _kernel_for(cell) if fused and not (training and cell.recurrent_dropout) else None
     if kernel is None:
-        dropped = cell.recurrent_mask(states[0]) if training else None
-        return _steps(lambda p_t, s: cell.step(p_t, s, dropped), cell.project(x), states, mask, zero_masked)
+        scale = cell.recurrent_mask(states[0]) if training else None
+        return _steps(lambda p_t, s: cell.step(p_t, s, scale), cell.project(x), states, mask, zero_masked)
     if mask is None:
         return kernel(cell, x, states, None)
     return _masked(kernel, cell, x, states, mask, zero_masked)
@@ -118,18 +119,17 @@ def _options(cell: Any) -> tuple[bool, int, float, bool, bool, bool]:
     return cell.bias is not None, 1, 0.0, torch.is_grad_enabled(), False, True
 
 
-def _weights(x: torch.Tensor, kernel: torch.Tensor, recurrent: torch.Tensor, *biases: torch.Tensor) -> list[torch.Tensor]:
-    """The weights as torch has them. cuDNN wants them in one piece of memory."""
-    weights = [kernel.t(), recurrent.t(), *biases]
+def _packed(x: torch.Tensor, *weights: torch.Tensor) -> list[torch.Tensor]:
+    """The weights as torch's kernels take them; cuDNN wants them in one piece of memory."""
     if not x.is_cuda:
-        return weights
+        return list(weights)
     flat = torch.cat([w.reshape(-1) for w in weights]).split([w.numel() for w in weights])
     return [piece.view(w.shape) for piece, w in zip(flat, weights, strict=True)]
 
 
 def _plain_rnn(function: Any, cell: Any, x: torch.Tensor, states: list[Any]) -> tuple[torch.Tensor, list[Any]]:
     biases = () if cell.bias is None else (cell.bias, torch.zeros_like(cell.bias))
-    y, h = function(x, states[0].unsqueeze(0), _weights(x, cell.kernel, cell.recurrent_kernel, *biases), *_options(cell))
+    y, h = function(x, states[0].unsqueeze(0), _packed(x, cell.kernel.t(), cell.recurrent_kernel.t(), *biases), *_options(cell))
     return y, [h.squeeze(0)]
 
 
@@ -151,21 +151,21 @@ def _lstm(cell: Any, x: torch.Tensor, states: list[Any], ended: torch.Tensor | N
         kernel = torch.cat([kernel, signs.repeat_interleave(cell.units).unsqueeze(0).to(kernel.dtype)])
     biases = () if bias is None else (bias, torch.zeros_like(bias))
     start = (states[0].unsqueeze(0), states[1].unsqueeze(0))
-    y, h, c = torch.lstm(x, start, _weights(x, kernel, cell.recurrent_kernel, *biases), *_options(cell))
+    y, h, c = torch.lstm(x, start, _packed(x, kernel.t(), cell.recurrent_kernel.t(), *biases), *_options(cell))
     return y, [h.squeeze(0), c.squeeze(0)]
 
 
 def _gru(cell: Any, x: torch.Tensor, states: list[Any], ended: torch.Tensor | None) -> tuple[torch.Tensor, list[Any]]:
     """Keras's gates z, r, h become torch's r, z, n."""
-    biases = () if cell.bias is None else _swapped(cell.bias).unbind(0)
-    weights = _weights(x, _swapped(cell.kernel), _swapped(cell.recurrent_kernel), *biases)
-    y, h = torch.gru(x, states[0].unsqueeze(0), weights, *_options(cell))
+    biases = () if cell.bias is None else cell.bias.unbind(0)
+    weights = [_swapped(w) for w in (cell.kernel.t(), cell.recurrent_kernel.t(), *biases)]
+    y, h = torch.gru(x, states[0].unsqueeze(0), _packed(x, *weights), *_options(cell))
     return y, [h.squeeze(0)]
 
 
 def _swapped(weight: torch.Tensor) -> torch.Tensor:
-    z, r, n = weight.chunk(3, -1)
-    return torch.cat([r, z, n], -1)
+    z, r, n = weight.chunk(3)
+    return torch.cat([r, z, n])
 
 
 # -- masks

@@ -26,6 +26,8 @@ def circle(
 ) -> torch.Tensor:
     """Returns the circle loss of each sample against all the others (Sun et al., 2020).
 
+    Samples without a partner or without an opponent have the value 0, and a mean does not count them.
+
     Args:
         y_true: class numbers, shape (batch,) or (batch, 1).
         y_pred: embeddings of length 1, shape (batch, d).
@@ -56,7 +58,10 @@ def circle(
     push = (distance + margin).relu() * (distance - margin) * gamma
     pull = (1 + margin - distance).relu() * (1 - margin - distance) * gamma
     values = torch.nn.functional.softplus(_masked_logsumexp(push, positive) + _masked_logsumexp(pull, negative))
-    return torch.where(positive.any(1) & negative.any(1), values, 0)
+    comparable = positive.any(1) & negative.any(1)
+    values = torch.where(comparable, values, 0)
+    values._keras_mask = comparable  # type: ignore[attr-defined]
+    return values
 
 
 class Circle(FunctionLoss):

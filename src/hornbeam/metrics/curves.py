@@ -15,7 +15,7 @@ _EDGE = 1e-7
 
 
 def _evenly_below(y_pred: torch.Tensor, thresholds: int) -> torch.Tensor:
-    """Returns how many of the thresholds 0, 1/(n-1), …, 1 lie below each prediction; the first always does, the last never."""
+    """Returns how many of the thresholds `-epsilon, 1/(n-1), …, 1 + epsilon` lie below each prediction."""
     place = (y_pred.nan_to_num(0.0, 1.0, 0.0).clamp(0, 1) * (thresholds - 1)).ceil()
     return place.clamp(1, thresholds - 1).long()
 
@@ -28,7 +28,7 @@ class _Curve(SumOverBatches):
     true_negatives: Any
     false_negatives: Any
     _listed: list[float]
-    _evenly: bool
+    _evenly = False
     class_id: int | None = None
 
     def _confusion(self) -> Confusion:
@@ -156,7 +156,8 @@ class AUC(_Curve):
             x, y = ratio(tp, tp + fn), ratio(tp, tp + fp)
         else:
             odds = ratio(tp + fn, fp + tn)
-            x, y = 1 - odds * ratio(fn, tp), 1 - odds * ratio(fp, tp)
+            x = torch.where(tp > 0, 1 - odds * ratio(fn, tp), 0).clamp(min=0)
+            y = 1 - odds * ratio(fp, tp)
         if self.summation_method == "interpolation":
             heights = (y[:-1] + y[1:]) / 2
         else:
@@ -183,8 +184,7 @@ class _RateAtRate(_Curve):
         if num_thresholds <= 0:
             raise ValueError(f"{type(self).__name__} needs `num_thresholds` above 0. Received: num_thresholds={num_thresholds!r}")
         self.num_thresholds, self.class_id, self._value = num_thresholds, class_id, value
-        self._evenly = num_thresholds > 1
-        self._listed = [i / (num_thresholds - 1) for i in range(num_thresholds)] if self._evenly else [0.5]
+        self._listed = [i / (num_thresholds - 1) for i in range(num_thresholds)] if num_thresholds > 1 else [0.5]
         self._add_state((num_thresholds,), *_NAMES)
 
     @property

@@ -94,7 +94,7 @@ class Metric(Configurable):
     name: str = "metric"
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        self = super().__new__(cls)
+        self = super().__new__(cls, *args, **kwargs)
         self.__dict__.update(_variables=[], _metrics=[])
         return self
 

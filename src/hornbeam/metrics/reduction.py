@@ -25,7 +25,10 @@ def weighted_sums(values: torch.Tensor, weight: Any, name: str, wide: torch.dtyp
     weight = torch.as_tensor(weight, device=values.device)
     if weight.ndim < values.ndim and weight.shape == values.shape[: weight.ndim]:
         values = values.to(wide).mean(tuple(range(weight.ndim, values.ndim)))
+    mask = getattr(values, "_keras_mask", None)
     weight = as_weight(weight, values, name, wide)
+    if mask is not None:
+        weight = weight * align(mask.to(wide), values, name, "a mask")
     return (values * weight).sum(), weight.broadcast_to(torch.broadcast_shapes(weight.shape, values.shape)).sum()
 
 

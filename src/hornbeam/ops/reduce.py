@@ -98,7 +98,7 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) ->
     return _over(x.to(kind), axis, keepdims, lambda t: torch.prod(t, -1))
 
 
-def _extreme(x: Any, axis: Any, keepdims: bool, initial: Any, reduce: Callable[..., Any], compare: Callable[..., Any]) -> torch.Tensor:
+def _extreme(x: Any, axis: Any, keepdims: bool, initial: Any, reduce: Any, compare: Any) -> torch.Tensor:
     x = tensor(x)
     start = None if initial is None else tensor(initial).to(x)
     picked = axes(axis, x.ndim)

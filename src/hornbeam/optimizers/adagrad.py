@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hornbeam.optimizers.base import LearningRate, Optimizer
-from hornbeam.optimizers.part import Part, Scalar, blend_squares, descend
+from hornbeam.optimizers.part import Part, Scalar, blend_squares, descend, roots
 
 
 class Adagrad(Optimizer):
@@ -53,8 +53,7 @@ class Adagrad(Optimizer):
     def update(self, part: Part, grads: list[Tensor], rate: Scalar, step: int | Tensor) -> None:
         sums = part["accumulator"]
         torch._foreach_addcmul_(sums, grads, grads)
-        roots = torch._foreach_sqrt(torch._foreach_add(sums, self.epsilon))
-        descend(part.variables, torch._foreach_div(grads, roots), rate)
+        descend(part.variables, torch._foreach_div(grads, roots(sums, inside=self.epsilon)), rate)
 
 
 class Adadelta(Optimizer):
@@ -93,7 +92,7 @@ class Adadelta(Optimizer):
     def update(self, part: Part, grads: list[Tensor], rate: Scalar, step: int | Tensor) -> None:
         squares, deltas = part["accumulated_grad"], part["accumulated_delta_var"]
         blend_squares(squares, grads, self.rho)
-        updates = torch._foreach_mul(grads, torch._foreach_sqrt(torch._foreach_add(deltas, self.epsilon)))
-        torch._foreach_div_(updates, torch._foreach_sqrt(torch._foreach_add(squares, self.epsilon)))
+        updates = torch._foreach_mul(grads, roots(deltas, inside=self.epsilon))
+        torch._foreach_div_(updates, roots(squares, inside=self.epsilon))
         blend_squares(deltas, updates, self.rho)
         descend(part.variables, updates, rate)

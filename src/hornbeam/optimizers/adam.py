@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hornbeam.optimizers.base import LearningRate, Optimizer
 from hornbeam.optimizers.mirrored import Mirrored
-from hornbeam.optimizers.part import Part, Scalar, blend, blend_squares, descend
+from hornbeam.optimizers.part import Part, Scalar, blend, blend_squares, descend, roots, scale
 
 
 def adam_update(
@@ -22,10 +22,10 @@ def adam_update(
     """
     variables, moments, squares = part.variables, part["momentum"], part["velocity"]
     largest = part["velocity_hat"] if amsgrad else []
-    scale = rate * (1 - beta_2**step) ** 0.5 / (1 - beta_1**step)
-    if not isinstance(scale, Tensor) and part.can("adam"):
+    corrected = rate * (1 - beta_2**step) ** 0.5 / (1 - beta_1**step)
+    if not isinstance(corrected, Tensor) and part.can("adam"):
         torch._fused_adam_(
-            variables, grads, moments, squares, largest, part.steps, lr=scale, beta1=beta_1, beta2=beta_2, weight_decay=0.0,
+            variables, grads, moments, squares, largest, part.steps, lr=corrected, beta1=beta_1, beta2=beta_2, weight_decay=0.0,
             eps=epsilon, amsgrad=amsgrad, maximize=False,
         )  # fmt: skip
         return
@@ -34,9 +34,7 @@ def adam_update(
     if amsgrad:
         torch._foreach_maximum_(largest, squares)
         squares = largest
-    roots = torch._foreach_sqrt(squares)
-    torch._foreach_add_(roots, epsilon)
-    descend(variables, torch._foreach_div(moments, roots), scale)
+    descend(variables, torch._foreach_div(moments, roots(squares, outside=epsilon)), corrected)
 
 
 class Adam(Optimizer):
@@ -148,10 +146,10 @@ class Adamax(Optimizer):
     def update(self, part: Part, grads: list[Tensor], rate: Scalar, step: int | Tensor) -> None:
         moments, norms = part["momentum"], part["norm"]
         blend(moments, grads, self.beta_1)
-        torch._foreach_mul_(norms, self.beta_2)
+        scale(norms, self.beta_2)
         torch._foreach_maximum_(norms, torch._foreach_abs(grads))
-        updates = torch._foreach_div(moments, torch._foreach_add(norms, self.epsilon))
-        descend(part.variables, updates, rate / (1 - self.beta_1**step))
+        sizes = torch._foreach_add(norms, self.epsilon)
+        descend(part.variables, torch._foreach_div(moments, sizes), rate / (1 - self.beta_1**step))
 
 
 class Nadam(Optimizer):
@@ -205,7 +203,6 @@ class Nadam(Optimizer):
         blend_squares(squares, grads, self.beta_2)
         updates = torch._foreach_mul(moments, later / (1 - product * later))
         torch._foreach_add_(updates, torch._foreach_mul(grads, (1 - now) / (1 - product)))
-        roots = torch._foreach_sqrt(torch._foreach_div(squares, 1 - self.beta_2**step))
-        torch._foreach_add_(roots, self.epsilon)
-        torch._foreach_div_(updates, roots)
+        means = torch._foreach_div(squares, 1 - self.beta_2**step)
+        torch._foreach_div_(updates, roots(means, outside=self.epsilon))
         descend(part.variables, updates, rate)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hornbeam.optimizers.base import LearningRate, Optimizer
-from hornbeam.optimizers.part import Part, Scalar, blend, blend_squares
+from hornbeam.optimizers.part import Part, Scalar, blend, blend_squares, roots
 
 
 class Lamb(Optimizer):
@@ -48,9 +48,8 @@ class Lamb(Optimizer):
         moments, squares, variables = part["momentum"], part["velocity"], part.variables
         blend(moments, grads, self.beta_1)
         blend_squares(squares, grads, self.beta_2)
-        roots = torch._foreach_sqrt(torch._foreach_div(squares, 1 - self.beta_2**step))
-        torch._foreach_add_(roots, self.epsilon)
-        updates = torch._foreach_div(torch._foreach_div(moments, 1 - self.beta_1**step), roots)
+        means = torch._foreach_div(squares, 1 - self.beta_2**step)
+        updates = torch._foreach_div(torch._foreach_div(moments, 1 - self.beta_1**step), roots(means, outside=self.epsilon))
         own, theirs = torch.stack(torch._foreach_norm(variables)), torch.stack(torch._foreach_norm(updates))
         ratios = torch.where((own > 0) & (theirs > 0), own / theirs, 1.0) * rate
         torch._foreach_mul_(updates, list(ratios.to(own.dtype).unbind()))

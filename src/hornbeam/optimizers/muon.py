@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from hornbeam.optimizers.base import LearningRate, Optimizer
-from hornbeam.optimizers.part import Part, Scalar, descend
+from hornbeam.optimizers.part import Part, Scalar, descend, scale
 from hornbeam.optimizers.adam import adam_update
 from hornbeam.optimizers.state import path_of
 
@@ -86,7 +86,7 @@ class Muon(Optimizer):
             adam_update(part, grads, rate * self.adam_lr_ratio, step, self.adam_beta_1, self.adam_beta_2, self.epsilon)
             return
         moments = part["momentum"]
-        torch._foreach_mul_(moments, self.momentum)
+        scale(moments, self.momentum)
         torch._foreach_add_(moments, grads)
         directions = torch._foreach_add(grads, moments, alpha=self.momentum) if self.nesterov else moments
         updates = [self._orthogonal(d) for d in directions]

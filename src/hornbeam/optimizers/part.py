@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from hornbeam.core.clean import clean_context
 
 Scalar = float | Tensor
 _contiguous, _stride = Tensor.is_contiguous, Tensor.stride
@@ -28,6 +30,7 @@ class Part:
     def __init__(self, kind: Any, positions: list[int], variables: list[Tensor], slots: dict[str, list[Tensor]]) -> None:
         self.kind, self.positions, self.variables, self.slots = kind, positions, variables, slots
         self.decayed: list[Tensor] = []
+        self._can: dict[str, bool] = {}
         first = variables[0]
         self.device, self.dtype = first.device, first.dtype
         self.steps = [torch.full((), 1e9, device=self.device)] * len(variables)
@@ -38,7 +41,10 @@ class Part:
 
     def can(self, kernel: str) -> bool:
         """Returns whether torch has that fused kernel for the part's device and dtype."""
-        return _kernel_works(kernel, self.device.type, self.dtype)
+        works = self._can.get(kernel)
+        if works is None:
+            works = self._can[kernel] = _kernel_works(kernel, self.device.type, self.dtype)
+        return works
 
     def _note_layout(self) -> None:
         self.strides = [v.stride() for v in self.variables]
@@ -91,18 +97,46 @@ def descend(variables: list[Tensor], updates: list[Tensor], rate: Scalar) -> Non
         torch._foreach_add_(variables, updates, alpha=-rate)
 
 
-def blend(averages: list[Tensor], values: list[Tensor], keep: Scalar) -> None:
+@lru_cache(maxsize=64)
+def _constant(value: float) -> Tensor:
+    with clean_context():
+        return torch.full((), value, dtype=torch.float64, device="cpu")
+
+
+def _quick(tensors: list[Tensor], value: float) -> Scalar:
+    """Returns a constant in the form that foreach kernels take fastest: on a CPU a number costs them three times a tensor."""
+    return _constant(value) if tensors[0].is_cpu and not torch.compiler.is_compiling() else value
+
+
+def scale(tensors: list[Tensor], factor: float) -> None:
+    """tensors *= factor, in place, for a factor that is the same at each step."""
+    torch._foreach_mul_(tensors, _quick(tensors, factor))  # type: ignore[arg-type]
+
+
+def shift(tensors: list[Tensor], amount: float) -> None:
+    """tensors += amount, in place, for an amount that is the same at each step."""
+    torch._foreach_add_(tensors, _quick(tensors, amount))  # type: ignore[arg-type]
+
+
+def roots(squares: list[Tensor], inside: float = 0.0, outside: float = 0.0) -> list[Tensor]:
+    """Returns sqrt(squares + inside) + outside."""
+    made = list(torch._foreach_add(squares, _quick(squares, inside)) if inside else torch._foreach_sqrt(squares))  # type: ignore[arg-type]
+    if inside:
+        torch._foreach_sqrt_(made)
+    if outside:
+        shift(made, outside)
+    return made
+
+
+def blend(averages: list[Tensor], values: list[Tensor], keep: float) -> None:
     """averages = keep × averages + (1 - keep) × values, in place."""
-    torch._foreach_mul_(averages, keep)
-    if isinstance(keep, Tensor):
-        torch._foreach_add_(averages, torch._foreach_mul(values, 1 - keep))
-    else:
-        torch._foreach_add_(averages, values, alpha=1 - keep)
+    scale(averages, keep)
+    torch._foreach_add_(averages, values, alpha=1 - keep)
 
 
 def blend_squares(averages: list[Tensor], values: list[Tensor], keep: float) -> None:
     """averages = keep × averages + (1 - keep) × values², in place."""
-    torch._foreach_mul_(averages, keep)
+    scale(averages, keep)
     torch._foreach_addcmul_(averages, values, values, value=1 - keep)
 
 

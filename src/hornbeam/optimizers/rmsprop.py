@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hornbeam.optimizers.base import LearningRate, Optimizer
-from hornbeam.optimizers.part import Part, Scalar, blend, blend_squares, descend
+from hornbeam.optimizers.part import Part, Scalar, blend, blend_squares, descend, roots, scale
 
 
 class RMSprop(Optimizer):
@@ -54,12 +54,11 @@ class RMSprop(Optimizer):
             means = part["average_gradient"]
             blend(means, grads, self.rho)
             squares = torch._foreach_addcmul(squares, means, means, value=-1.0)
-        roots = torch._foreach_sqrt(torch._foreach_add(squares, self.epsilon))
-        updates = torch._foreach_div(grads, roots)
+        updates = torch._foreach_div(grads, roots(squares, inside=self.epsilon))
         if not self.momentum > 0:
             descend(part.variables, updates, rate)
             return
         moments = part["momentum"]
-        torch._foreach_mul_(moments, self.momentum)
-        torch._foreach_add_(moments, torch._foreach_mul(updates, rate))
+        scale(moments, self.momentum)
+        descend(moments, updates, -rate)
         torch._foreach_sub_(part.variables, moments)

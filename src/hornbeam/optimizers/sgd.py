@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hornbeam.optimizers.base import LearningRate, Optimizer, check_range
-from hornbeam.optimizers.part import Part, Scalar, descend
+from hornbeam.optimizers.part import Part, Scalar, descend, scale
 
 
 class SGD(Optimizer):
@@ -65,7 +65,7 @@ class SGD(Optimizer):
                 nesterov=False, maximize=False, is_first_step=False,
             )  # fmt: skip
             return
-        torch._foreach_mul_(moments, self.momentum)
+        scale(moments, self.momentum)
         descend(moments, grads, rate)
         if self.nesterov:
             torch._foreach_add_(part.variables, moments, alpha=self.momentum)

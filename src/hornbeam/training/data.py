@@ -252,17 +252,17 @@ def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[Any, Any]:
 
 
 def epochs(source: Arrays | Stream, orders: Any, steps: int | None, pause: Any) -> Iterator[Iterable[Any]]:
-    """Yields, epoch by epoch, the batches: a pass over the data, or `steps` of them, going on where the last epoch ended."""
+    """Yields, epoch by epoch, the batches: a pass over the data, or at most `steps` of it, going on where the last epoch ended."""
     passes = source.passes(orders, pause)
     if steps is None:
         yield from passes
         return
-    if isinstance(source, Stream) and source.once:
-        feed: Iterator[Any] = next(passes)
-    else:
-        feed = itertools.chain.from_iterable(passes)
+    current, seen = next(passes), 0
     while True:
-        yield itertools.islice(feed, steps)
+        if source.steps is not None and seen >= source.steps and not getattr(source, "once", False):
+            current, seen = next(passes), 0
+        yield itertools.islice(current, steps)
+        seen += steps
 
 
 def orders(stream: Any, source: Arrays | Stream, shuffle: Any) -> Callable[[int], torch.Tensor] | None:

@@ -78,7 +78,7 @@ def fit(
                             break
                     if clock() >= display.due:
                         display.show(done, lambda logs=logs: read_results(self, logs))
-            short = not done or (done < (steps_per_epoch or 0) and not self.stop_training)
+            short = not done or (done < (steps_per_epoch or 0) and getattr(source, "once", False) and not self.stop_training)
             if short:
                 warnings.warn(f"The data ended after {done} batches of epoch {epoch + 1}; training stops.", stacklevel=2)
             if done:
@@ -204,7 +204,7 @@ def predict_on_batch(self: Any, x: Any) -> Any:
 
 
 def train_on_batch(self: Any, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False) -> Any:
-    """Makes one training step and returns the metrics since they were last set back.
+    """Makes one training step and returns the batch's loss and metrics.
 
     Args:
         x, y, sample_weight: one batch.
@@ -215,6 +215,7 @@ def train_on_batch(self: Any, x: Any, y: Any = None, sample_weight: Any = None, 
     source = data.Arrays(x, y, sample_weight, class_weight=class_weight)
     source.batch_size = source.rows
     _prepare(self, source, None)
+    self.reset_metrics()
     with stream_of(self):
         logs = _begin_epoch(self)(next(data.epochs(source, None, None, nullcontext).__next__()))
     logs = read_results(self, logs)
@@ -222,11 +223,12 @@ def train_on_batch(self: Any, x: Any, y: Any = None, sample_weight: Any = None, 
 
 
 def test_on_batch(self: Any, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
-    """Evaluates one batch and returns the metrics since they were last set back; arguments as in `train_on_batch`."""
+    """Evaluates one batch and returns its loss and metrics; arguments as in `train_on_batch`."""
     preflight.check_compiled(self, "test_on_batch")
     source = data.Arrays(x, y, sample_weight)
     source.batch_size = source.rows
     _prepare(self, source, None, training=False)
+    self.reset_metrics()
     with torch.no_grad():
         logs = step.stepper(self, "test_step", step.testing_step)(next(data.epochs(source, None, None, nullcontext).__next__()))
     logs = read_results(self, logs)

@@ -1,0 +1,3 @@
+"""Callbacks, as `keras.callbacks` has them."""
+
+from hornbeam.training.callbacks import *
