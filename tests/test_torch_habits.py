@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import io
-import os
 import pickle
 
 import pytest
@@ -12,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
+from torch.nn.utils import prune
 
 import hornbeam as keras
 from hornbeam import layers
@@ -96,6 +96,7 @@ def test_compile_in_train_mode(model: keras.Model, x: torch.Tensor) -> None:
         same(value, others[key])
 
 
+@pytest.mark.filterwarnings("ignore:While compiling, we found certain side effects")
 @pytest.mark.parametrize("strict", [False, True])
 def test_export_with_dynamic_batch(model: keras.Model, x: torch.Tensor, strict: bool) -> None:
     program = torch.export.export(model, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},), strict=strict)
@@ -215,10 +216,10 @@ def test_weight_norm_and_pruning(model: keras.Model, x: torch.Tensor) -> None:
     expected = model(x).detach()
     torch.nn.utils.parametrizations.weight_norm(model.layer1, "kernel")
     same(model(x), expected)
-    torch.nn.utils.prune.l1_unstructured(model.layer2, "kernel", amount=0.5)
+    prune.l1_unstructured(model.layer2, "kernel", amount=0.5)
     assert int((model.layer2.kernel == 0).sum()) == 32
     assert model(x).shape == (6, 4)
-    torch.nn.utils.prune.remove(model.layer2, "kernel")
+    prune.remove(model.layer2, "kernel")
     assert int((model.layer2.kernel == 0).sum()) == 32
 
 
@@ -326,9 +327,9 @@ def test_optimizer_state_survives_to(model: keras.Model, x: torch.Tensor) -> Non
 
 
 @pytest.fixture(scope="module")
-def one_process() -> object:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT="29517", RANK="0", WORLD_SIZE="1")
-    torch.distributed.init_process_group("gloo")
+def one_process(tmp_path_factory: pytest.TempPathFactory) -> object:
+    store = tmp_path_factory.mktemp("store") / "store"
+    torch.distributed.init_process_group("gloo", init_method=f"file://{store}", rank=0, world_size=1)
     yield torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
     torch.distributed.destroy_process_group()
 

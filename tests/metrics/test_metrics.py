@@ -97,7 +97,7 @@ def test_stateless_functions_leave_the_metric_alone():
     assert float(metric.stateless_result(state)) == 2.5
     assert [float(s) for s in metric.stateless_reset_state()] == [0.0, 0.0]
     assert float(metric.result()) == 5.0
-    with pytest.raises(ValueError, match="'mean' has 2 variables. Received: 1 values"):
+    with pytest.raises(ValueError, match=r"'mean' has 2 variables\. Received: 1 values"):
         metric.stateless_result([1.0])
 
 
@@ -204,7 +204,7 @@ def test_users_can_build_on_built_in_metrics():
         (lambda: metrics.F1Score(average="mean"), "average=None, 'micro', 'macro' or 'weighted'. Received: average='mean'"),
         (lambda: metrics.FBetaScore(beta=-1.0), "`beta` above 0. Received: beta=-1.0"),
         (lambda: metrics.F1Score(threshold=3), "`threshold` above 0 and at most 1, or None. Received: threshold=3"),
-        (lambda: metrics.F1Score()(torch.ones(3), torch.ones(3)), r"F1Score 'f1_score' needs .*\(batch, outputs\). Received: \(3,\)"),
+        (lambda: metrics.F1Score()(torch.ones(3), torch.ones(3)), r"F1Score 'f1_score' needs .*\(batch, outputs\)"),
         (lambda: metrics.R2Score(class_aggregation="mean"), "class_aggregation='mean'"),
         (lambda: metrics.R2Score(num_regressors=-1), "num_regressors=-1"),
         (lambda: metrics.IoU(3, [5]), r"target_class_ids=\[5\]; classes go from 0 to 2"),

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from hornbeam.core.init_args import Configurable
 from hornbeam.core.registry import public
+
+_tracing = torch._C._get_tracing_state  # sizes are tensors while torch.jit.trace runs: a check would be traced too
 
 
 @public("keras.InputSpec")
@@ -44,6 +48,8 @@ class InputSpec(Configurable):
 
     def check(self, x: Any, layer: Any) -> None:
         """Raises a ValueError where the input `x` of `layer` does not fit."""
+        if _tracing() is not None:
+            return
         shape = x.shape
         rank = len(shape)
         if self.ndim is not None and rank != self.ndim and not self.allow_last_axis_squeeze:
@@ -73,6 +79,8 @@ def misfit(layer: Any, expected: str, x: Any) -> ValueError:
 
 def check_inputs(spec: Any, inputs: Any, layer: Any) -> None:
     """Checks a layer's inputs against its `input_spec`, one spec or a nest of them."""
+    if _tracing() is not None:
+        return
     if isinstance(spec, InputSpec):
         specs, given = [spec], [inputs] if not isinstance(inputs, (list, tuple)) else list(inputs)
     elif isinstance(spec, dict):

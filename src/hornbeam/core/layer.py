@@ -347,6 +347,7 @@ class Layer(nn.Module, Operation):
         if isinstance(value, torch.Tensor) or (value is None and (name in d["_parameters"] or name in d["_buffers"])):
             for slot in ("_parameters", "_buffers"):
                 if name in d[slot]:
+                    d.pop(name, None)
                     dict.__setitem__(d[slot], name, value)
                     return
             if isinstance(value, Variable) and self._adopt(name, value):

@@ -8,6 +8,7 @@ until then: whoever reads a value through them gets real ones, made outside ever
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -72,6 +73,9 @@ def in_storage_order(value: torch.Tensor, order: tuple[int, ...] | None) -> torc
         return value
     inverse = [order.index(i) for i in range(len(order))]
     return value.permute(order).contiguous().permute(inverse)
+
+
+_MAKES_PARAMETER = nn.Parameter.__new__.__code__
 
 
 class _VariableMeta(type(nn.Parameter)):  # type: ignore[misc]
@@ -195,6 +199,13 @@ class Variable(nn.Parameter, metaclass=_VariableMeta):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # type: ignore[override]
         return np.asarray(self.numpy(), dtype=dtype)
+
+    def detach(self) -> torch.Tensor:
+        """Returns the value without its gradient, a plain tensor; `nn.Parameter(weight)` gets what it asks for, its own type."""
+        plain = super().detach()
+        if not torch.compiler.is_compiling() and sys._getframe(1).f_code is _MAKES_PARAMETER:
+            return of_spec(self._spec, False, plain)
+        return plain
 
     # -- laziness
 
@@ -393,11 +404,11 @@ def become(unbuilt: Any, variable: Variable, moves: list[Callable[[torch.Tensor]
     """Turns an unbuilt parameter that somebody may hold into the weight, in place."""
     trainable = variable.requires_grad
     value = variable.materialize().data
-    for move in moves:
+    for move in () if variable._lazy else moves:
         value = move(value)
     unbuilt.__class__ = Variable
     unbuilt.data = value
-    unbuilt._spec = variable._spec
+    unbuilt._spec, unbuilt._lazy = variable._spec, variable._lazy  # built while only looked at: it has no values yet
     unbuilt.requires_grad_(trainable)
     return unbuilt
 

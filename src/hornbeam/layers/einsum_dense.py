@@ -74,6 +74,7 @@ class EinsumDense(Layer):
         if len(named) != len(self.output_shape):
             raise self._wrong(f"`output_shape` needs a size (or None) for each of the axes {named!r}", f"output_shape={self.output_shape}")
         self._sizes = dict(zip(named, self.output_shape, strict=True))
+        self._summed = self._plainly_summed()
 
     def _wrong(self, rule: str, received: str) -> ValueError:
         return ValueError(f"EinsumDense layer {self.name!r}: {rule}. Received: {received}")
@@ -88,17 +89,17 @@ class EinsumDense(Layer):
             self._fixed(self._kernel_axes, sizes, input_shape), self._with_fans(self.kernel_initializer),
             regularizer=self.kernel_regularizer, constraint=self.kernel_constraint, name="kernel",
         )  # fmt: skip
-        self.bias = None
-        if self.bias_axes is not None:
+        if self.bias_axes is None:
+            self.bias = None
+        else:
             first = min(self._out.index(a) for a in self.bias_axes)
-            wanted = self._fixed("".join(a for a in self._out if a in self.bias_axes), sizes, input_shape)
-            found = iter(wanted)
-            shape = tuple(next(found) if a in self.bias_axes else 1 for a in self._out[first:]) + (1,) * (len(elided) if self._right else 0)
+            own = {a: size if a in self.bias_axes else 1 for a, size in sizes.items()}
+            shape = self._fixed(self._out[first:], own, input_shape) + (1,) * (len(elided) if self._right else 0)
             self.bias = self.add_weight(
                 shape, self.bias_initializer, regularizer=self.bias_regularizer, constraint=self.bias_constraint, name="bias"
             )
-        contracted = {(0 if self._left or self._right else i): sizes[a] for i, a in enumerate(self._x) if a in self._kernel_axes}
-        axes = {} if self._left or self._right else contracted
+        start = -len(self._x) if self._left else 0
+        axes = {start + i: sizes[a] for i, a in enumerate(self._x) if a in self._kernel_axes}
         self.input_spec = InputSpec(ndim=len(input_shape), axes=axes)
 
     def _measure(self, input_shape: tuple[int | None, ...]) -> tuple[dict[str, int | None], tuple[int | None, ...]]:
@@ -135,16 +136,15 @@ class EinsumDense(Layer):
 
     def call(self, inputs: torch.Tensor, training: bool | None = None) -> torch.Tensor:
         """Returns `activation(einsum(equation, inputs, kernel) + bias)`."""
-        summed = self._summed()
-        if summed:
-            y = self._as_linear(inputs, summed)
+        if self._summed:
+            y = self._as_linear(inputs, self._summed)
         else:
             y = torch.einsum(self.equation, inputs, self.kernel)
             if self.bias is not None:
                 y = y + self.bias
         return y if self.activation is activations.linear else self.activation(y)
 
-    def _summed(self) -> int:
+    def _plainly_summed(self) -> int:
         """How many axes a plain matrix product sums over where it does the work: the last of the inputs, the first of the kernel."""
         common = [a for a in self._kernel_axes if a in self._x]
         n = len(common)

@@ -47,7 +47,7 @@ class Embedding(Layer):
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer, self.embeddings_constraint = regularizers.get(embeddings_regularizer), constraints.get(embeddings_constraint)
         self.supports_masking = mask_zero
-        self.__dict__["_makes_mask"] = bool(mask_zero)
+        self.__dict__["_makes_mask"] = bool(mask_zero) or type(self).compute_mask is not Embedding.compute_mask
         if weights is not None:
             self.build()
             self.set_weights(weights if isinstance(weights, (list, tuple)) else [weights])

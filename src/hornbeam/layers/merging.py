@@ -62,11 +62,7 @@ def _listed(shapes: Sequence[Any]) -> str:
 
 
 class Elementwise(Merge):
-    """Base of merging layers that combine elements in the same place; lower ranks get axes of size 1 after the batch.
-
-    Args:
-        kwargs: arguments of `Layer`.
-    """
+    """Base of merging layers that combine elements in the same place; lower ranks get axes of size 1 after the batch."""
 
     def call(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
         """Returns the combination of all inputs."""

@@ -88,6 +88,7 @@ class Cropping1D(Cropping):
     """
 
     rank = 1
+    config_exclude = ("data_format", *Layer.config_exclude)
 
     def __init__(self, cropping: Any = (1, 1), **kwargs: Any) -> None:
         super().__init__(cropping, "channels_last", **kwargs)
@@ -247,6 +248,7 @@ class UpSampling1D(UpSampling):
     """
 
     rank = 1
+    config_exclude = ("data_format", *Layer.config_exclude)
 
     def __init__(self, size: int = 2, **kwargs: Any) -> None:
         super().__init__(1, "channels_last", **kwargs)

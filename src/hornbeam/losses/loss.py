@@ -32,7 +32,8 @@ def fused_mean(function: Any) -> Callable[[Any], Any]:
 
 
 @cache
-def _defaults(cls: type) -> dict[str, Any]:
+def constructor_defaults(cls: Any) -> dict[str, Any]:
+    """Returns the default of each constructor argument of a class."""
     return {n: p.default for n, p in inspect.signature(cls.__init__).parameters.items()}
 
 
@@ -115,7 +116,8 @@ class Loss(Configurable):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments; those that Keras leaves out only where they are not the default."""
-        config, defaults = super().get_config(), _defaults(type(self))
+        cls: Any = type(self)
+        config, defaults = super().get_config(), constructor_defaults(cls)
         for name in self._only_if_changed:
             if name in config and (config[name] == defaults.get(name) or (name == "dtype" and not self._dtype_given)):
                 del config[name]

@@ -127,7 +127,7 @@ class AtThresholds(SumOverBatches):
             counts = count_one(y_true, y_pred, weight, self._listed[0], self._wide)
             return tuple(getattr(counts, c) for c in self._counts)
         ascending = torch.tensor([self._listed[i] for i in self._order], dtype=y_pred.dtype, device=y_pred.device)
-        counts = count(y_true, y_pred, weight, torch.bucketize(y_pred, ascending), len(self._order), self._wide)
+        counts = count(y_true, y_pred, weight, torch.bucketize(y_pred.contiguous(), ascending), len(self._order), self._wide)
         back = sorted(range(len(self._order)), key=self._order.__getitem__)
         return tuple(getattr(counts, c)[back] for c in self._counts)
 

@@ -39,7 +39,7 @@ class _Curve(SumOverBatches):
         if self._evenly:
             below = _evenly_below(y_pred, size)
         else:
-            below = torch.bucketize(y_pred, torch.tensor(self._listed, dtype=y_pred.dtype, device=y_pred.device))
+            below = torch.bucketize(y_pred.contiguous(), torch.tensor(self._listed, dtype=y_pred.dtype, device=y_pred.device))
         return tuple(count(y_true, y_pred, weight, below, size, self._wide, labels))
 
 

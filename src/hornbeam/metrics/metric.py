@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from functools import cache
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from hornbeam.core.init_args import Configurable
 from hornbeam.core.registry import Registry, auto_name, snake_case
 from hornbeam.core.weights import Variable, settle
 from hornbeam.graph.context import context
+from hornbeam.losses.loss import constructor_defaults
 
 
 def zeros(shape: Any, dtype: Any = None) -> torch.Tensor:
@@ -55,11 +54,6 @@ def _prepared(update: Callable[..., Any]) -> Callable[..., Any]:
             return update(self, *args, **kwargs)
 
     return update_state
-
-
-@cache
-def _defaults(cls: type) -> dict[str, Any]:
-    return {n: p.default for n, p in inspect.signature(cls.__init__).parameters.items()}
 
 
 class Metric(Configurable):
@@ -238,7 +232,8 @@ class Metric(Configurable):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
-        config, defaults = super().get_config(), _defaults(type(self))
+        cls: Any = type(self)
+        config, defaults = super().get_config(), constructor_defaults(cls)
         for name in self._only_if_changed:
             if name in config and config[name] == defaults.get(name):
                 del config[name]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hornbeam.optimizers.base import LearningRate, Optimizer
-from hornbeam.optimizers.part import Part, Scalar, blend_squares, descend, roots
+from hornbeam.optimizers.part import Part, Scalar, blend_squares, descend, descend_ratio, roots
 
 
 class Adagrad(Optimizer):
@@ -53,7 +53,7 @@ class Adagrad(Optimizer):
     def update(self, part: Part, grads: list[Tensor], rate: Scalar, step: int | Tensor) -> None:
         sums = part["accumulator"]
         torch._foreach_addcmul_(sums, grads, grads)
-        descend(part.variables, torch._foreach_div(grads, roots(sums, inside=self.epsilon)), rate)
+        descend_ratio(part.variables, grads, roots(sums, inside=self.epsilon), rate)
 
 
 class Adadelta(Optimizer):

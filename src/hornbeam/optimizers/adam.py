@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hornbeam.optimizers.base import LearningRate, Optimizer
 from hornbeam.optimizers.mirrored import Mirrored
-from hornbeam.optimizers.part import Part, Scalar, blend, blend_squares, descend, roots, scale
+from hornbeam.optimizers.part import Part, Scalar, blend, blend_squares, descend, descend_ratio, roots, scale, shifted
 
 
 def adam_update(
@@ -34,7 +34,7 @@ def adam_update(
     if amsgrad:
         torch._foreach_maximum_(largest, squares)
         squares = largest
-    descend(variables, torch._foreach_div(moments, roots(squares, outside=epsilon)), corrected)
+    descend_ratio(variables, moments, roots(squares, outside=epsilon), corrected)
 
 
 class Adam(Optimizer):
@@ -148,8 +148,7 @@ class Adamax(Optimizer):
         blend(moments, grads, self.beta_1)
         scale(norms, self.beta_2)
         torch._foreach_maximum_(norms, torch._foreach_abs(grads))
-        sizes = torch._foreach_add(norms, self.epsilon)
-        descend(part.variables, torch._foreach_div(moments, sizes), rate / (1 - self.beta_1**step))
+        descend_ratio(part.variables, moments, shifted(norms, self.epsilon), rate / (1 - self.beta_1**step))
 
 
 class Nadam(Optimizer):
@@ -201,8 +200,7 @@ class Nadam(Optimizer):
         product = self._product.scalar() if isinstance(step, Tensor) else self._product.get()
         blend(moments, grads, self.beta_1)
         blend_squares(squares, grads, self.beta_2)
-        updates = torch._foreach_mul(moments, later / (1 - product * later))
-        torch._foreach_add_(updates, torch._foreach_mul(grads, (1 - now) / (1 - product)))
+        updates = list(torch._foreach_mul(moments, later / (1 - product * later)))
+        descend(updates, grads, (now - 1) / (1 - product))
         means = torch._foreach_div(squares, 1 - self.beta_2**step)
-        torch._foreach_div_(updates, roots(means, outside=self.epsilon))
-        descend(part.variables, updates, rate)
+        descend_ratio(part.variables, updates, roots(means, outside=self.epsilon), rate)

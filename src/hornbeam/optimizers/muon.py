@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hornbeam.optimizers.adam import adam_update
 from hornbeam.optimizers.base import LearningRate, Optimizer
 from hornbeam.optimizers.part import Part, Scalar, descend, scale
-from hornbeam.optimizers.adam import adam_update
 from hornbeam.optimizers.state import path_of
 
 

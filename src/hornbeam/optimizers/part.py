@@ -97,32 +97,50 @@ def descend(variables: list[Tensor], updates: list[Tensor], rate: Scalar) -> Non
         torch._foreach_add_(variables, updates, alpha=-rate)
 
 
+def descend_ratio(variables: list[Tensor], above: list[Tensor], below: list[Tensor], rate: Scalar) -> None:
+    """variables -= rate × above / below, in place."""
+    if isinstance(rate, Tensor):
+        descend(variables, torch._foreach_div(above, below), rate)
+    else:
+        torch._foreach_addcdiv_(variables, above, below, value=-rate)
+
+
 @lru_cache(maxsize=64)
-def _constant(value: float) -> Tensor:
+def _constant(value: float, dtype: torch.dtype) -> Tensor:
     with clean_context():
-        return torch.full((), value, dtype=torch.float64, device="cpu")
+        return torch.full((), value, dtype=dtype, device="cpu")
 
 
-def _quick(tensors: list[Tensor], value: float) -> Scalar:
-    """Returns a constant in the form that foreach kernels take fastest: on a CPU a number costs them three times a tensor."""
-    return _constant(value) if tensors[0].is_cpu and not torch.compiler.is_compiling() else value
+def _quick(tensors: list[Tensor], value: float) -> Tensor | None:
+    """Returns a constant as a tensor where a number would cost foreach kernels three times as much: on a CPU, eagerly."""
+    return _constant(value, tensors[0].dtype) if tensors[0].is_cpu and not torch.compiler.is_compiling() else None
 
 
 def scale(tensors: list[Tensor], factor: float) -> None:
     """tensors *= factor, in place, for a factor that is the same at each step."""
-    torch._foreach_mul_(tensors, _quick(tensors, factor))  # type: ignore[arg-type]
+    constant = _quick(tensors, factor)
+    torch._foreach_mul_(tensors, factor if constant is None else constant)  # type: ignore[arg-type]
 
 
 def shift(tensors: list[Tensor], amount: float) -> None:
     """tensors += amount, in place, for an amount that is the same at each step."""
-    torch._foreach_add_(tensors, _quick(tensors, amount))  # type: ignore[arg-type]
+    constant = _quick(tensors, amount)
+    torch._foreach_add_(tensors, amount if constant is None else [constant] * len(tensors))  # type: ignore[arg-type]
+
+
+def shifted(tensors: list[Tensor], amount: float) -> list[Tensor]:
+    """Returns tensors + amount, for an amount that is the same at each step."""
+    constant = _quick(tensors, amount)
+    return list(torch._foreach_add(tensors, amount if constant is None else [constant] * len(tensors)))  # type: ignore[arg-type]
 
 
 def roots(squares: list[Tensor], inside: float = 0.0, outside: float = 0.0) -> list[Tensor]:
     """Returns sqrt(squares + inside) + outside."""
-    made = list(torch._foreach_add(squares, _quick(squares, inside)) if inside else torch._foreach_sqrt(squares))  # type: ignore[arg-type]
     if inside:
+        made = shifted(squares, inside)
         torch._foreach_sqrt_(made)
+    else:
+        made = list(torch._foreach_sqrt(squares))
     if outside:
         shift(made, outside)
     return made

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hornbeam.optimizers.base import LearningRate, Optimizer
-from hornbeam.optimizers.part import Part, Scalar, blend, blend_squares, descend, roots, scale
+from hornbeam.optimizers.part import Part, Scalar, blend, blend_squares, descend_ratio, roots, scale
 
 
 class RMSprop(Optimizer):
@@ -54,11 +54,11 @@ class RMSprop(Optimizer):
             means = part["average_gradient"]
             blend(means, grads, self.rho)
             squares = torch._foreach_addcmul(squares, means, means, value=-1.0)
-        updates = torch._foreach_div(grads, roots(squares, inside=self.epsilon))
+        sizes = roots(squares, inside=self.epsilon)
         if not self.momentum > 0:
-            descend(part.variables, updates, rate)
+            descend_ratio(part.variables, grads, sizes, rate)
             return
         moments = part["momentum"]
         scale(moments, self.momentum)
-        descend(moments, updates, -rate)
+        descend_ratio(moments, grads, sizes, -rate)
         torch._foreach_sub_(part.variables, moments)

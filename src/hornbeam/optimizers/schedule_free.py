@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from hornbeam.optimizers.base import LearningRate, Optimizer
-from hornbeam.optimizers.part import Part, Scalar, blend_squares, descend, roots
+from hornbeam.optimizers.part import Part, Scalar, blend_squares, descend_ratio, roots
 
 
 class ScheduleFreeAdamW(Optimizer):
@@ -60,6 +60,6 @@ class ScheduleFreeAdamW(Optimizer):
             rate = rate * (part_done.clamp(max=1.0) if isinstance(part_done, Tensor) else min(part_done, 1.0))
         blend_squares(squares, grads, self.beta_2)
         means = torch._foreach_div(squares, 1 - self.beta_2**step)
-        descend(stepped, torch._foreach_div(grads, roots(means, outside=self.epsilon)), rate)
+        descend_ratio(stepped, grads, roots(means, outside=self.epsilon), rate)
         gaps = torch._foreach_sub(stepped, part.variables)
         torch._foreach_add_(part.variables, torch._foreach_div(gaps, step))
