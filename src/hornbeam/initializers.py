@@ -385,8 +385,8 @@ class STFT(Initializer):
         kernel = torch.cos(angle) if self.side == "real" else -torch.sin(angle)
         if self.window is not None:
             window = _window(self.window, length, self.periodic)
-            norm = {"density": window.square().sum().sqrt(), "spectrum": window.abs().sum(), None: 1.0}[self.scaling]
-            kernel = kernel * (window / norm)[:, None, None]
+            norms = {"density": window.square().sum().sqrt(), "spectrum": window.abs().sum()}
+            kernel = kernel * (window / norms.get(self.scaling, 1.0))[:, None, None]  # type: ignore[call-overload]
         return kernel.broadcast_to(tuple(shape)).to(dtypes.to_torch(dtype)).contiguous()
 
 

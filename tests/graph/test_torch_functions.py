@@ -32,7 +32,7 @@ NOT_RECORDED = {
     "to_sparse": "makes a sparse tensor; models take dense ones",
 }
 NO_COMPARISON = (torch.bfloat16, torch.complex32, torch.float8_e4m3fn, torch.float8_e5m2)
-DRAWN_IN_PLACE = ("cauchy", "exponential", "geometric", "log_normal", "normal", "uniform")
+DRAWN_IN_PLACE = ("cauchy", "exponential", "geometric", "log_normal", "uniform")
 
 
 def dtype_of(op: Any) -> torch.dtype:
@@ -41,7 +41,12 @@ def dtype_of(op: Any) -> torch.dtype:
 
 
 def samples_of(op: Any, count: int = 2) -> list[Any]:
-    found = op.sample_inputs("cpu", dtype_of(op), requires_grad=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _usable(op.sample_inputs("cpu", dtype_of(op), requires_grad=False), count)
+
+
+def _usable(found: Any, count: int) -> list[Any]:
     return [s for s in itertools.islice(found, 12) if any(t.numel() for t in tree.leaves(s.input) if isinstance(t, torch.Tensor))][:count]
 
 
@@ -105,7 +110,7 @@ IN_PLACE = [c for c in METHODS if c.values[0].inplace_variant is not None]
 
 def as_function(op: Any) -> Any:
     """The function of an entry; a method that C only lends to tensors is called as a method."""
-    if op.name in DRAWN_IN_PLACE:
+    if op.name in DRAWN_IN_PLACE or op.variant_test_name == "in_place":
         return lambda x, *args, **kwargs: getattr(x, op.name + "_")(*args, **kwargs)
     if isinstance(op.op, (types.WrapperDescriptorType, types.MethodDescriptorType)):
         return lambda x, *args, **kwargs: getattr(x, op.op.__name__)(*args, **kwargs)
@@ -154,10 +159,13 @@ def test_a_free_batch_axis() -> None:
         for sample in samples_of(op, 1):
             if not any(isinstance(t, torch.Tensor) and t.dim() for t in tree.leaves(sample.input)):
                 continue
-            try:
-                record(as_function(op), sample, batch=True)
-            except Exception:
-                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    if record(as_function(op), sample, batch=True)[0] is None:
+                        continue  # a call that needs no value of the tensor
+                except Exception:
+                    continue
             check(as_function(op), sample, batch=True)
             recorded += 1
-    assert recorded > 400
+    assert recorded > 300

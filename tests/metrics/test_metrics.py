@@ -55,7 +55,7 @@ def test_counters_do_not_saturate(make):
 def test_custom_scalars_and_counts_do_not_saturate():
     metric, hits = Custom(), metrics.TruePositives()
     metric.total.assign(2**24)
-    hits.true = hits.accumulator.fill_(2**24)
+    hits.accumulator.assign(torch.full((1,), 2**24))
     for _ in range(5):
         metric.update_state(None, torch.ones(1))
         hits.update_state([1], [1.0])

@@ -42,7 +42,9 @@ class Ours:
 
 
 def chain(k, units=1, activation=None, **kwargs):
-    return k.Sequential([k.Input((6,)), k.layers.Dense(8, activation="tanh", **kwargs), k.layers.Dense(units, activation=activation)])
+    return k.Sequential(
+        [k.Input((6,)), k.layers.Dense(8, activation="tanh", **kwargs), k.layers.Dense(units, activation=activation)]
+    )
 
 
 def two_heads(k, as_dict):
@@ -76,81 +78,81 @@ def added_loss(k):
 
 LOGITS = {"from_logits": True}
 CASES = {
-    "mse sgd": (chain, NUMBERS, lambda k: dict(optimizer="sgd", loss="mse", metrics=["mae", "mse"]), {}),
+    "mse sgd": (chain, NUMBERS, lambda k: {"optimizer": "sgd", "loss": "mse", "metrics": ["mae", "mse"]}, {}),
     "mse momentum": (
-        chain, NUMBERS, lambda k: dict(optimizer=k.optimizers.SGD(0.05, momentum=0.9, nesterov=True), loss=k.losses.MeanSquaredError()), {},
+        chain, NUMBERS, lambda k: {"optimizer": k.optimizers.SGD(0.05, momentum=0.9, nesterov=True), "loss": k.losses.MeanSquaredError()}, {},
     ),
-    "mae adam": (chain, NUMBERS, lambda k: dict(optimizer=k.optimizers.Adam(0.01), loss="mae", metrics=["mse"]), {}),
+    "mae adam": (chain, NUMBERS, lambda k: {"optimizer": k.optimizers.Adam(0.01), "loss": "mae", "metrics": ["mse"]}, {}),
     "huber rmsprop": (
-        chain, NUMBERS, lambda k: dict(optimizer="rmsprop", loss=k.losses.Huber(), metrics=[k.metrics.RootMeanSquaredError()]), {},
+        chain, NUMBERS, lambda k: {"optimizer": "rmsprop", "loss": k.losses.Huber(), "metrics": [k.metrics.RootMeanSquaredError()]}, {},
     ),
     "sparse adam": (
         lambda k: chain(k, 4), CLASSES,
-        lambda k: dict(optimizer="adam", loss=k.losses.SparseCategoricalCrossentropy(**LOGITS), metrics=["accuracy"]), {},
+        lambda k: {"optimizer": "adam", "loss": k.losses.SparseCategoricalCrossentropy(**LOGITS), "metrics": ["accuracy"]}, {},
     ),
     "sparse softmax": (
         lambda k: chain(k, 4, "softmax"), CLASSES,
-        lambda k: dict(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["acc"]), {},
+        lambda k: {"optimizer": "adam", "loss": "sparse_categorical_crossentropy", "metrics": ["acc"]}, {},
     ),
     "one-hot": (
-        lambda k: chain(k, 4, "softmax"), ONE_HOT, lambda k: dict(optimizer="sgd", loss="categorical_crossentropy", metrics=["accuracy"]), {},
+        lambda k: chain(k, 4, "softmax"), ONE_HOT, lambda k: {"optimizer": "sgd", "loss": "categorical_crossentropy", "metrics": ["accuracy"]}, {},
     ),
     "binary": (
-        lambda k: chain(k, 1, "sigmoid"), BITS, lambda k: dict(optimizer="adam", loss="binary_crossentropy", metrics=["accuracy"]), {},
+        lambda k: chain(k, 1, "sigmoid"), BITS, lambda k: {"optimizer": "adam", "loss": "binary_crossentropy", "metrics": ["accuracy"]}, {},
     ),
     "sample weights": (
-        chain, NUMBERS, lambda k: dict(optimizer="adam", loss="mse", metrics=["mae"], weighted_metrics=["mae", "mse"]),
+        chain, NUMBERS, lambda k: {"optimizer": "adam", "loss": "mse", "metrics": ["mae"], "weighted_metrics": ["mae", "mse"]},
         {"sample_weight": WEIGHTS},
     ),
     "class weights": (
         lambda k: chain(k, 4), CLASSES,
-        lambda k: dict(optimizer="sgd", loss=k.losses.SparseCategoricalCrossentropy(**LOGITS), weighted_metrics=["accuracy"]),
+        lambda k: {"optimizer": "sgd", "loss": k.losses.SparseCategoricalCrossentropy(**LOGITS), "weighted_metrics": ["accuracy"]},
         {"class_weight": {0: 0.5, 1: 2.0, 2: 1.0, 3: 3.0}},
     ),
-    "split": (chain, NUMBERS, lambda k: dict(optimizer="adam", loss="mse", metrics=["mae"]), {"validation_split": 0.3}),
+    "split": (chain, NUMBERS, lambda k: {"optimizer": "adam", "loss": "mse", "metrics": ["mae"]}, {"validation_split": 0.3}),
     "held out with weights": (
-        chain, NUMBERS, lambda k: dict(optimizer="adam", loss="mse", weighted_metrics=["mae"]),
+        chain, NUMBERS, lambda k: {"optimizer": "adam", "loss": "mse", "weighted_metrics": ["mae"]},
         {"validation_data": (X[:33], NUMBERS[:33], WEIGHTS[:33])},
     ),
     "list of outputs": (
         lambda k: two_heads(k, False), [NUMBERS, CLASSES],
-        lambda k: dict(optimizer="adam", loss=["mse", "sparse_categorical_crossentropy"], metrics=[["mae"], ["acc"]]),
+        lambda k: {"optimizer": "adam", "loss": ["mse", "sparse_categorical_crossentropy"], "metrics": [["mae"], ["acc"]]},
         {"validation_split": 0.2},
     ),
     "outputs by layer name": (
         lambda k: two_heads(k, False), [NUMBERS, CLASSES],
-        lambda k: dict(optimizer="sgd", loss={"a": "mse", "b": "sparse_categorical_crossentropy"}, metrics={"b": "accuracy"},
-                       loss_weights={"a": 0.5, "b": 2.0}),
+        lambda k: {"optimizer": "sgd", "loss": {"a": "mse", "b": "sparse_categorical_crossentropy"}, "metrics": {"b": "accuracy"},
+                       "loss_weights": {"a": 0.5, "b": 2.0}},
         {},
     ),
     "dictionary of outputs": (
         lambda k: two_heads(k, True), {"p": NUMBERS, "q": CLASSES},
-        lambda k: dict(optimizer="adam", loss={"p": "mse", "q": "sparse_categorical_crossentropy"}, loss_weights={"p": 0.3, "q": 1.0},
-                       metrics={"p": ["mae", "mse"], "q": "accuracy"}, weighted_metrics={"p": "mae"}),
+        lambda k: {"optimizer": "adam", "loss": {"p": "mse", "q": "sparse_categorical_crossentropy"}, "loss_weights": {"p": 0.3, "q": 1.0},
+                       "metrics": {"p": ["mae", "mse"], "q": "accuracy"}, "weighted_metrics": {"p": "mae"}},
         {},
     ),
     "one loss of two": (
-        lambda k: two_heads(k, True), {"p": NUMBERS, "q": CLASSES}, lambda k: dict(optimizer="sgd", loss={"p": "mse"}), {},
+        lambda k: two_heads(k, True), {"p": NUMBERS, "q": CLASSES}, lambda k: {"optimizer": "sgd", "loss": {"p": "mse"}}, {},
     ),
     "regularized": (
-        lambda k: chain(k, kernel_regularizer="l2", bias_regularizer="l1"), NUMBERS, lambda k: dict(optimizer="sgd", loss="mse"),
+        lambda k: chain(k, kernel_regularizer="l2", bias_regularizer="l1"), NUMBERS, lambda k: {"optimizer": "sgd", "loss": "mse"},
         {"validation_split": 0.2},
     ),
-    "constrained": (lambda k: chain(k, kernel_constraint="max_norm"), NUMBERS, lambda k: dict(optimizer="sgd", loss="mse"), {}),
-    "added loss": (added_loss, NUMBERS, lambda k: dict(optimizer="sgd", loss="mse"), {"validation_split": 0.2}),
-    "activity": (lambda k: chain(k, activity_regularizer="l2"), NUMBERS, lambda k: dict(optimizer="adam", loss="mse"), {}),
+    "constrained": (lambda k: chain(k, kernel_constraint="max_norm"), NUMBERS, lambda k: {"optimizer": "sgd", "loss": "mse"}, {}),
+    "added loss": (added_loss, NUMBERS, lambda k: {"optimizer": "sgd", "loss": "mse"}, {"validation_split": 0.2}),
+    "activity": (lambda k: chain(k, activity_regularizer="l2"), NUMBERS, lambda k: {"optimizer": "adam", "loss": "mse"}, {}),
     "subclassed": (
         subclassed, CLASSES,
-        lambda k: dict(optimizer=k.optimizers.AdamW(0.01), loss=k.losses.SparseCategoricalCrossentropy(**LOGITS), metrics=["accuracy"]), {},
+        lambda k: {"optimizer": k.optimizers.AdamW(0.01), "loss": k.losses.SparseCategoricalCrossentropy(**LOGITS), "metrics": ["accuracy"]}, {},
     ),
     "function": (
-        chain, NUMBERS, lambda k: dict(optimizer="sgd", loss=lambda t, p: (t - p) ** 2, metrics=[k.losses.mean_absolute_error]), {},
+        chain, NUMBERS, lambda k: {"optimizer": "sgd", "loss": lambda t, p: (t - p) ** 2, "metrics": [k.losses.mean_absolute_error]}, {},
     ),
     "sum": (
-        chain, NUMBERS, lambda k: dict(optimizer=k.optimizers.SGD(1e-3), loss=k.losses.MeanSquaredError(reduction="sum")), {},
+        chain, NUMBERS, lambda k: {"optimizer": k.optimizers.SGD(1e-3), "loss": k.losses.MeanSquaredError(reduction="sum")}, {},
     ),
-    "ragged batch": (chain, NUMBERS, lambda k: dict(optimizer="sgd", loss="mse"), {"batch_size": 33}),
-    "steps": (chain, NUMBERS, lambda k: dict(optimizer="sgd", loss="mse"), {"batch_size": 10, "steps_per_epoch": 4}),
+    "ragged batch": (chain, NUMBERS, lambda k: {"optimizer": "sgd", "loss": "mse"}, {"batch_size": 33}),
+    "steps": (chain, NUMBERS, lambda k: {"optimizer": "sgd", "loss": "mse"}, {"batch_size": 10, "steps_per_epoch": 4}),
 }  # fmt: skip
 
 
@@ -184,7 +186,11 @@ def test_histories_are_those_of_keras(case):
     assert list(by_name) == list(theirs.evaluate(X, y, verbose=0, return_dict=True))
     np.testing.assert_allclose(ours.test_on_batch(X, y), theirs.test_on_batch(X, y), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(ours.train_on_batch(X, y), theirs.train_on_batch(X, y), rtol=1e-5, atol=1e-5)
-    for a, b in zip(torch.utils._pytree.tree_leaves(ours.predict(X)), torch.utils._pytree.tree_leaves(theirs.predict(X, verbose=0)), strict=True):
+    for a, b in zip(
+        torch.utils._pytree.tree_leaves(ours.predict(X)),
+        torch.utils._pytree.tree_leaves(theirs.predict(X, verbose=0)),
+        strict=True,
+    ):
         assert a.dtype == b.dtype
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 

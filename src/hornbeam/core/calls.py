@@ -104,7 +104,7 @@ def ready(layer: Any) -> None:
     """Makes the values of a built layer's own weights and marks it as ready for the short path."""
     for slot in ("_parameters", "_buffers"):
         held = layer.__dict__[slot]
-        if hasattr(held, "fill"):
+        if hasattr(held, "fill") and len(held):
             held.fill()
     layer.__dict__["_ready"] = layer.built
 

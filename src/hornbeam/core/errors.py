@@ -9,9 +9,11 @@ from typing import Any
 
 def closest(word: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Returns the spellings in `known` that come nearest to `word`, best first."""
-    by_lower = {k.lower().replace("_", ""): k for k in known}
-    found = difflib.get_close_matches(word.lower().replace("_", ""), by_lower, n=count, cutoff=0.6)
-    return [by_lower[f] for f in found]
+    spellings: dict[str, list[str]] = {}
+    for k in known:
+        spellings.setdefault(k.lower().replace("_", ""), []).append(k)
+    found = difflib.get_close_matches(word.lower().replace("_", ""), spellings, n=count, cutoff=0.6)
+    return [max(spellings[f], key=lambda k: difflib.SequenceMatcher(None, word, k).ratio()) for f in found]
 
 
 def did_you_mean(word: Any, known: Iterable[str]) -> str:

@@ -267,7 +267,3 @@ class AdaptiveMaxPooling3D(BaseAdaptivePooling):
 
     rank = 3
     _kernels = _ADAPTIVE_MAX
-
-
-GlobalMaxPool1D, GlobalMaxPool2D, GlobalMaxPool3D = GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D
-GlobalAvgPool1D, GlobalAvgPool2D, GlobalAvgPool3D = GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalAveragePooling3D

@@ -1,4 +1,4 @@
-"""Layers that make one tensor of several, and their functional spellings."""
+"""Layers that make one tensor of several."""
 
 from __future__ import annotations
 
@@ -64,14 +64,21 @@ def _listed(shapes: Sequence[Any]) -> str:
 class Elementwise(Merge):
     """Base of merging layers that combine elements in the same place; lower ranks get axes of size 1 after the batch."""
 
-    def call(self, inputs: Sequence[torch.Tensor]) -> torch.Tensor:
+    def call(self, inputs: Sequence[torch.Tensor], mask: Any = None) -> torch.Tensor:
         """Returns the combination of all inputs."""
         inputs = self._parts(inputs)
-        rank = max(x.dim() for x in inputs)
-        return self._merge([x if x.dim() == rank else _widened(x, rank) for x in inputs])
+        ranks = {x.dim() for x in inputs}
+        if len(ranks) > 1:
+            return self._merge([_widened(x, max(ranks)) for x in inputs])
+        if not isinstance(mask, (list, tuple)) or all(m is None for m in mask):
+            return self._merge(list(inputs))
+        return self._merge_masked(list(inputs), [_over_features(x, m) for x, m in zip(inputs, mask, strict=True)])
 
     def _merge(self, inputs: list[torch.Tensor]) -> torch.Tensor:
         raise NotImplementedError
+
+    def _merge_masked(self, inputs: list[torch.Tensor], masks: list[torch.Tensor]) -> torch.Tensor:
+        return self._merge(inputs)
 
     def _merged_shape(self, shapes: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
         rank = max(map(len, shapes))
@@ -99,6 +106,13 @@ class Elementwise(Merge):
 def _widened(x: torch.Tensor, rank: int) -> torch.Tensor:
     """Puts axes of size 1 after the batch axis until the tensor has a rank."""
     return x if len(x.shape) == rank else x[(slice(None), *(None,) * (rank - len(x.shape)))]
+
+
+def _over_features(x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """A mask with the rank of its tensor; one that holds everywhere where there is none."""
+    if mask is None:
+        return torch.ones((), dtype=torch.bool, device=x.device)
+    return mask[(..., *(None,) * (x.dim() - mask.dim()))]
 
 
 def _common(sizes: Sequence[int | None]) -> int | None:
@@ -141,7 +155,7 @@ class Subtract(Elementwise):
 
 @public("keras.layers.Multiply")
 class Multiply(Elementwise):
-    """The product of all inputs, element by element.
+    """The product of all inputs, element by element. Masked steps of an input are left out.
 
     Input shape: a list of tensors whose shapes broadcast. Output shape: the common shape.
 
@@ -151,6 +165,10 @@ class Multiply(Elementwise):
 
     def _merge(self, inputs: list[torch.Tensor]) -> torch.Tensor:
         return functools.reduce(torch.mul, inputs)
+
+    def _merge_masked(self, inputs: list[torch.Tensor], masks: list[torch.Tensor]) -> torch.Tensor:
+        product = self._merge([torch.where(m, x, 1) for x, m in zip(inputs, masks, strict=True)])
+        return torch.where(functools.reduce(torch.logical_or, masks), product, 0)
 
 
 @public("keras.layers.Average")
@@ -170,9 +188,23 @@ class Average(Elementwise):
         return self.compute_dtype
 
 
+class _Extreme(Elementwise):
+    _pick: Any
+
+    def _merge(self, inputs: list[torch.Tensor]) -> torch.Tensor:
+        return functools.reduce(self._pick, inputs)
+
+    def _merge_masked(self, inputs: list[torch.Tensor], masks: list[torch.Tensor]) -> torch.Tensor:
+        result, seen = inputs[0], masks[0]
+        for x, mask in zip(inputs[1:], masks[1:], strict=True):
+            result = torch.where(mask, torch.where(seen, self._pick(result, x), x), result)
+            seen = seen | mask
+        return result
+
+
 @public("keras.layers.Maximum")
-class Maximum(Elementwise):
-    """The largest of all inputs, element by element.
+class Maximum(_Extreme):
+    """The largest of all inputs, element by element. Masked steps of an input are left out.
 
     Input shape: a list of tensors whose shapes broadcast. Output shape: the common shape.
 
@@ -180,13 +212,12 @@ class Maximum(Elementwise):
     [[1.0, 1.0]]
     """
 
-    def _merge(self, inputs: list[torch.Tensor]) -> torch.Tensor:
-        return functools.reduce(torch.maximum, inputs)
+    _pick = staticmethod(torch.maximum)
 
 
 @public("keras.layers.Minimum")
-class Minimum(Elementwise):
-    """The smallest of all inputs, element by element.
+class Minimum(_Extreme):
+    """The smallest of all inputs, element by element. Masked steps of an input are left out.
 
     Input shape: a list of tensors whose shapes broadcast. Output shape: the common shape.
 
@@ -194,8 +225,7 @@ class Minimum(Elementwise):
     [[0.0, 0.0]]
     """
 
-    def _merge(self, inputs: list[torch.Tensor]) -> torch.Tensor:
-        return functools.reduce(torch.minimum, inputs)
+    _pick = staticmethod(torch.minimum)
 
 
 @public("keras.layers.Concatenate")
@@ -317,83 +347,3 @@ class Dot(Merge):
     def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
         """Returns None: positions of the inputs are none of the output's."""
         return
-
-
-@public("keras.layers.add")
-def add(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Returns the sum of a list of tensors; see `Add`.
-
-    >>> add([torch.ones(1, 2), torch.ones(1, 2)]).tolist()
-    [[2.0, 2.0]]
-    """
-    return Add(**kwargs)(inputs)
-
-
-@public("keras.layers.subtract")
-def subtract(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Returns the difference of two tensors; see `Subtract`.
-
-    >>> subtract([torch.ones(1, 2), torch.ones(1, 2)]).tolist()
-    [[0.0, 0.0]]
-    """
-    return Subtract(**kwargs)(inputs)
-
-
-@public("keras.layers.multiply")
-def multiply(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Returns the product of a list of tensors; see `Multiply`.
-
-    >>> multiply([torch.ones(1, 2), torch.zeros(1, 2)]).tolist()
-    [[0.0, 0.0]]
-    """
-    return Multiply(**kwargs)(inputs)
-
-
-@public("keras.layers.average")
-def average(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Returns the mean of a list of tensors; see `Average`.
-
-    >>> average([torch.ones(1, 2), torch.zeros(1, 2)]).tolist()
-    [[0.5, 0.5]]
-    """
-    return Average(**kwargs)(inputs)
-
-
-@public("keras.layers.maximum")
-def maximum(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Returns the elementwise maximum of a list of tensors; see `Maximum`.
-
-    >>> maximum([torch.ones(1, 2), torch.zeros(1, 2)]).tolist()
-    [[1.0, 1.0]]
-    """
-    return Maximum(**kwargs)(inputs)
-
-
-@public("keras.layers.minimum")
-def minimum(inputs: Sequence[Any], **kwargs: Any) -> Any:
-    """Returns the elementwise minimum of a list of tensors; see `Minimum`.
-
-    >>> minimum([torch.ones(1, 2), torch.zeros(1, 2)]).tolist()
-    [[0.0, 0.0]]
-    """
-    return Minimum(**kwargs)(inputs)
-
-
-@public("keras.layers.concatenate")
-def concatenate(inputs: Sequence[Any], axis: int = -1, **kwargs: Any) -> Any:
-    """Returns a list of tensors side by side along an axis; see `Concatenate`.
-
-    >>> concatenate([torch.ones(1, 2), torch.zeros(1, 2)]).tolist()
-    [[1.0, 1.0, 0.0, 0.0]]
-    """
-    return Concatenate(axis=axis, **kwargs)(inputs)
-
-
-@public("keras.layers.dot")
-def dot(inputs: Sequence[Any], axes: Any = -1, **kwargs: Any) -> Any:
-    """Returns the dot products of two tensors, sample by sample; see `Dot`.
-
-    >>> dot([torch.ones(1, 2), torch.ones(1, 2)]).tolist()
-    [[2.0]]
-    """
-    return Dot(axes=axes, **kwargs)(inputs)

@@ -184,7 +184,3 @@ class AveragePooling3D(BaseAveragePooling):
     """
 
     rank = 3
-
-
-MaxPool1D, MaxPool2D, MaxPool3D = MaxPooling1D, MaxPooling2D, MaxPooling3D
-AvgPool1D, AvgPool2D, AvgPool3D = AveragePooling1D, AveragePooling2D, AveragePooling3D

@@ -275,12 +275,3 @@ class SumOverBatches(Metric):
 
 METRICS = Registry("metric", "keras.metrics", Metric)
 METRICS.add(Metric)
-for _name, _aliases in {
-    "BinaryCrossentropy": ("bce", "BCE"),
-    "MeanSquaredError": ("mse", "MSE"),
-    "MeanAbsoluteError": ("mae", "MAE"),
-    "MeanAbsolutePercentageError": ("mape", "MAPE"),
-    "MeanSquaredLogarithmicError": ("msle", "MSLE"),
-}.items():
-    for _alias in _aliases:
-        METRICS._spellings[_alias] = _name

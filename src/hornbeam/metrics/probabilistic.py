@@ -128,5 +128,11 @@ class Poisson(FunctionMetric):
         super().__init__(name=name, dtype=dtype)
 
 
-for _class in (BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy, KLDivergence, Poisson):
-    METRICS.add(_class)
+for _class, _aliases in {
+    BinaryCrossentropy: ("bce", "BCE"),
+    CategoricalCrossentropy: (),
+    SparseCategoricalCrossentropy: (),
+    KLDivergence: (),
+    Poisson: (),
+}.items():
+    METRICS.add(_class, *_aliases)

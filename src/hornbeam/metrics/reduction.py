@@ -18,10 +18,10 @@ def as_weight(weight: Any, values: torch.Tensor, name: str, dtype: torch.dtype) 
     return align(torch.as_tensor(weight, device=values.device).to(dtype), values, name, "sample_weight")
 
 
-def weighted_sums(values: torch.Tensor, weight: Any, name: str, wide: torch.dtype) -> tuple[torch.Tensor, Any]:
+def weighted_sums(values: torch.Tensor, weight: Any, name: str, wide: torch.dtype) -> tuple[torch.Tensor, torch.Tensor | float]:
     """Returns the sum of weighted values and the sum of the weights. Axes that the weight lacks are averaged first."""
     if weight is None:
-        return values.sum(dtype=wide), values.numel()
+        return values.sum(dtype=wide), float(values.numel())
     weight = torch.as_tensor(weight, device=values.device)
     if weight.ndim < values.ndim and weight.shape == values.shape[: weight.ndim]:
         values = values.to(wide).mean(tuple(range(weight.ndim, values.ndim)))

@@ -121,12 +121,12 @@ class CosineSimilarity(FunctionMetric):
         self.axis = axis
 
 
-for _class in (
-    MeanSquaredError,
-    MeanAbsoluteError,
-    MeanAbsolutePercentageError,
-    MeanSquaredLogarithmicError,
-    LogCoshError,
-    CosineSimilarity,
-):
-    METRICS.add(_class)
+for _class, _aliases in {
+    MeanSquaredError: ("mse", "MSE"),
+    MeanAbsoluteError: ("mae", "MAE"),
+    MeanAbsolutePercentageError: ("mape", "MAPE"),
+    MeanSquaredLogarithmicError: ("msle", "MSLE"),
+    LogCoshError: (),
+    CosineSimilarity: (),
+}.items():
+    METRICS.add(_class, *_aliases)

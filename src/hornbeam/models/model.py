@@ -149,6 +149,9 @@ class Model(Layer):
     train_step, test_step, predict_step = step.train_step, step.test_step, step.predict_step
     compute_loss, compute_metrics = step.compute_loss, step.compute_metrics
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in super().__getstate__().items() if k not in ("_plan", "_compiled_step")}
+
 
 def layer_name(model: nn.Module, layer: nn.Module) -> str:
     """Returns a layer's name, for a foreign module the key under which the model holds it."""

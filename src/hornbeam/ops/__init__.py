@@ -13,7 +13,7 @@ from hornbeam.ops.activation import glu as glu
 from hornbeam.ops.activation import hard_shrink as hard_shrink
 from hornbeam.ops.activation import hard_sigmoid as hard_sigmoid
 from hornbeam.ops.activation import hard_silu as hard_silu
-from hornbeam.ops.activation import hard_silu as hard_swish
+from hornbeam.ops.activation import hard_swish as hard_swish
 from hornbeam.ops.activation import hard_tanh as hard_tanh
 from hornbeam.ops.activation import leaky_relu as leaky_relu
 from hornbeam.ops.activation import log_sigmoid as log_sigmoid
@@ -23,7 +23,7 @@ from hornbeam.ops.activation import relu6 as relu6
 from hornbeam.ops.activation import selu as selu
 from hornbeam.ops.activation import sigmoid as sigmoid
 from hornbeam.ops.activation import silu as silu
-from hornbeam.ops.activation import silu as swish
+from hornbeam.ops.activation import swish as swish
 from hornbeam.ops.activation import soft_shrink as soft_shrink
 from hornbeam.ops.activation import softmax as softmax
 from hornbeam.ops.activation import softplus as softplus

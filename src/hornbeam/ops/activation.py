@@ -282,3 +282,6 @@ def sparsemax(x: Any, axis: int = -1) -> torch.Tensor:
     support = (1 + count * ordered > sums).sum(-1, keepdim=True)
     excess = (sums.gather(-1, support - 1) - 1) / support
     return (x - excess).clamp_min(0).movedim(-1, axis)
+
+
+swish, hard_swish = silu, hard_silu

@@ -51,9 +51,7 @@ def switch(index: Any, branches: Any, *operands: Any) -> Any:
     return branches[builtins.min(builtins.max(int(index), 0), len(branches) - 1)](*operands)
 
 
-def while_loop(
-    cond: Callable[..., Any], body: Callable[..., Any], loop_vars: Any, maximum_iterations: int | None = None
-) -> Any:
+def while_loop(cond: Callable[..., Any], body: Callable[..., Any], loop_vars: Any, maximum_iterations: int | None = None) -> Any:
     """Returns the loop's variables after `body` ran on them as long as `cond` held.
 
     Args:

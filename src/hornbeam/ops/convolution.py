@@ -147,11 +147,10 @@ def conv_transpose(
     for i in range(rank):
         reach = (kernel.shape[i] - 1) * dilation[i] + 1
         if extra[i] is None:
-            before = max(reach - strides[i], 0) // 2 if padding == "same" else 0
             length = x.shape[2 + i] * strides[i] + (max(reach - strides[i], 0) if padding == "valid" else 0)
         else:
-            before = reach // 2 if padding == "same" else 0
-            length = (x.shape[2 + i] - 1) * strides[i] + reach - 2 * before + extra[i]
+            length = full.shape[2 + i] - (2 * (reach // 2) if padding == "same" else 0) + extra[i]
+        before = max(full.shape[2 + i] - length, 0) // 2 if padding == "same" else 0
         changes.append((-before, length - (full.shape[2 + i] - before)))
     return _last(_padded(full, changes), last)
 

@@ -195,7 +195,14 @@ def meshgrid(*x: Any, indexing: str = "xy") -> list[torch.Tensor]:
     >>> [m.tolist() for m in meshgrid([1, 2], [3, 4])]
     [[[1, 2], [1, 2]], [[3, 3], [4, 4]]]
     """
-    return list(torch.meshgrid(*[tensor(v).flatten() for v in x], indexing=indexing))
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"meshgrid: indexing must be 'xy' or 'ij'. Received: indexing={indexing!r}")
+    lines = [tensor(v).flatten() for v in x]
+    places = list(range(len(lines)))
+    if indexing == "xy" and len(lines) > 1:
+        places[:2] = 1, 0
+    shape = [lines[places.index(a)].shape[0] for a in range(len(lines))]
+    return [v.reshape([-1 if a == p else 1 for a in range(len(lines))]).expand(shape) for v, p in zip(lines, places, strict=True)]
 
 
 @op
@@ -204,5 +211,3 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> torch.Tens
     x = tensor(x)
     powers = torch.arange(x.shape[0] if N is None else N, device=x.device)
     return x.unsqueeze(-1) ** (powers if increasing else powers.flip(0)).to(x.dtype)
-
-

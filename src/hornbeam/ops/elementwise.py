@@ -285,4 +285,3 @@ def hanning(x: Any) -> torch.Tensor:
 def kaiser(x: Any, beta: float) -> torch.Tensor:
     """Returns a Kaiser window of x points."""
     return torch.kaiser_window(int(x), periodic=False, beta=float(beta))
-

@@ -131,10 +131,9 @@ def hsv_to_rgb(images: Any, data_format: str | None = None) -> torch.Tensor:
     return torch.stack(parts, axis)
 
 
-def _edges(
-    before: int | None, after: int | None, old: int, new: int | None, sign: int, names: tuple[str, str, str]
-) -> tuple[int, int]:
+def _edges(before: int | None, after: int | None, old: int, new: int | None, sign: int, arguments: str) -> tuple[int, int]:
     """Returns what is added (sign 1) or cut off (sign -1) before and after, from any two of before, after and the new size."""
+    names = arguments.split()
     if sum(v is None for v in (before, after, new)) != 1:
         raise ValueError(f"Two of `{names[0]}`, `{names[1]}` and `{names[2]}` are expected. Received: {before}, {after}, {new}")
     change = 0 if new is None else sign * (new - old)
@@ -163,8 +162,8 @@ def pad_images(
     """
     x, last, single = _channels_first(images, data_format)
     height, width = x.shape[2:]
-    top, bottom = _edges(top_padding, bottom_padding, height, target_height, 1, ("top_padding", "bottom_padding", "target_height"))
-    left, right = _edges(left_padding, right_padding, width, target_width, 1, ("left_padding", "right_padding", "target_width"))
+    top, bottom = _edges(top_padding, bottom_padding, height, target_height, 1, "top_padding bottom_padding target_height")
+    left, right = _edges(left_padding, right_padding, width, target_width, 1, "left_padding right_padding target_width")
     return _back(F.pad(x, (left, right, top, bottom)), last, single)
 
 
@@ -186,8 +185,8 @@ def crop_images(
     """
     x, last, single = _channels_first(images, data_format)
     height, width = x.shape[2:]
-    top, bottom = _edges(top_cropping, bottom_cropping, height, target_height, -1, ("top_cropping", "bottom_cropping", "target_height"))
-    left, right = _edges(left_cropping, right_cropping, width, target_width, -1, ("left_cropping", "right_cropping", "target_width"))
+    top, bottom = _edges(top_cropping, bottom_cropping, height, target_height, -1, "top_cropping bottom_cropping target_height")
+    left, right = _edges(left_cropping, right_cropping, width, target_width, -1, "left_cropping right_cropping target_width")
     return _back(x[:, :, top : height - bottom, left : width - right], last, single)
 
 

@@ -274,10 +274,10 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, sparse: bool = Fal
 
 @op
 def histogram(x: Any, bins: int = 10, range: Any = None) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns how many values fall into each of some equal bins (int32), and the bins' edges.
+    """Returns how many values fall into each of some equal bins, and the bins' edges, both as floating point.
 
     >>> [t.tolist() for t in histogram([1.0, 2.0, 2.5], 2, (1.0, 3.0))]
-    [[1, 2], [1.0, 2.0, 3.0]]
+    [[1.0, 2.0], [1.0, 2.0, 3.0]]
     """
     x = floating(x).flatten()
     low, high = (x.min(), x.max()) if range is None else (tensor(range[0]).to(x), tensor(range[1]).to(x))
@@ -286,8 +286,7 @@ def histogram(x: Any, bins: int = 10, range: Any = None) -> tuple[torch.Tensor, 
     edges = torch.where(torch.arange(bins + 1, device=x.device) == bins, high, edges)
     inside = (x >= low) & (x <= high)
     place = torch.bucketize(x, edges, right=True).clamp(1, bins) - 1
-    counts = torch.zeros(bins, dtype=torch.int32, device=x.device)
-    return counts.index_add(0, place, inside.to(torch.int32)), edges
+    return torch.zeros(bins, dtype=x.dtype, device=x.device).index_add(0, place, inside.to(x.dtype)), edges
 
 
 @op
@@ -328,7 +327,7 @@ def unique(
         values = _sized(values, size, place, fill_value)
         first, counts = _sized(first, size, 0, None), _sized(counts, size, 0, 0)
     asked = ((return_index, first), (return_inverse, inverse), (return_counts, counts))
-    extra = tuple(v.to(torch.int32) for wanted, v in asked if wanted)
+    extra = tuple(v for wanted, v in asked if wanted)
     return (values, *extra) if extra else values
 
 

@@ -253,7 +253,7 @@ def pinv(x: Any, rcond: float | None = None) -> torch.Tensor:
 @op
 def matrix_rank(x: Any, tol: float | None = None) -> torch.Tensor:
     """Returns the ranks of matrices, as int32."""
-    return torch.linalg.matrix_rank(floating(x), tol).to(torch.int32)
+    return torch.linalg.matrix_rank(floating(x), atol=tol, rtol=None if tol is None else 0.0).to(torch.int32)
 
 
 @op
@@ -312,4 +312,3 @@ def jvp(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: bool = Fa
     [9.0, 6.0]
     """
     return torch.func.jvp(fun, tuple(map(floating, primals)), tuple(map(floating, tangents)), has_aux=has_aux)
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable
 from typing import Any
 
@@ -95,14 +96,14 @@ def prod(x: Any, axis: Any = None, keepdims: bool = False, dtype: Any = None) ->
     """
     x = tensor(x)
     kind = _widened(x) if dtype is None else dtypes.to_torch(dtype)
-    return _over(x.to(kind), axis, keepdims, lambda t: torch.prod(t, -1))
+    return _over(x.to(kind), axis, keepdims, lambda t: torch.prod(t, -1, dtype=kind))
 
 
 def _extreme(x: Any, axis: Any, keepdims: bool, initial: Any, reduce: Any, compare: Any) -> torch.Tensor:
     x = tensor(x)
     start = None if initial is None else tensor(initial).to(x)
     picked = axes(axis, x.ndim)
-    if start is not None and any(x.shape[a] == 0 for a in picked):
+    if start is not None and builtins.any(x.shape[a] == 0 for a in picked):
         kept = [1 if a in picked else s for a, s in enumerate(x.shape) if keepdims or a not in picked]
         return start.expand(kept).clone()
     result = reduce(x, picked, keepdims) if picked else x
@@ -230,13 +231,13 @@ def argpartition(x: Any, kth: int, axis: int = -1) -> torch.Tensor:
 
 @op
 def top_k(x: Any, k: int, sorted: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns the k largest values of the last axis and their positions (int32).
+    """Returns the k largest values of the last axis and their positions (int64).
 
     >>> [t.tolist() for t in top_k([1, 3, 2], 2)]
     [[3, 2], [1, 2]]
     """
     values, positions = torch.topk(tensor(x), k, sorted=sorted)
-    return values, positions.to(torch.int32)
+    return values, positions
 
 
 @op

@@ -90,9 +90,7 @@ def _window(window: Any, length: int, fft_length: int, like: torch.Tensor) -> to
 
 
 @op
-def stft(
-    x: Any, sequence_length: int, sequence_stride: int, fft_length: int, window: Any = "hann", center: bool = True
-) -> Pair:
+def stft(x: Any, sequence_length: int, sequence_stride: int, fft_length: int, window: Any = "hann", center: bool = True) -> Pair:
     """Returns the Fourier transforms of windows along the last axis, as a pair of shape (…, windows, frequencies)."""
     x = floating(x)
     values = _window(window, sequence_length, fft_length, x)
@@ -131,4 +129,3 @@ def istft(
     made = made[..., start:stop]
     short = 0 if length is None else length - made.shape[-1]
     return F.pad(made, (0, short)) if short else made
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -32,7 +33,8 @@ class Adagrad(Optimizer):
     def __init__(
         self, learning_rate: LearningRate = 0.001, initial_accumulator_value: float = 0.1, epsilon: float = 1e-07,
         weight_decay: float | None = None,
-        clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None, use_ema: bool = False,
+        clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None,
+        use_ema: bool = False,
         ema_momentum: float = 0.99, ema_overwrite_frequency: int | None = None, loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None, name: str | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
@@ -42,7 +44,7 @@ class Adagrad(Optimizer):
         )  # fmt: skip
         self.initial_accumulator_value, self.epsilon = initial_accumulator_value, epsilon
 
-    def slots(self) -> list[tuple[str, ...]]:
+    def slots(self) -> Sequence[tuple[str, ...]]:
         return [("accumulator",)]
 
     def slot_start(self, slot: str, variable: Tensor) -> Tensor | None:
@@ -76,7 +78,8 @@ class Adadelta(Optimizer):
 
     def __init__(
         self, learning_rate: LearningRate = 0.001, rho: float = 0.95, epsilon: float = 1e-07, weight_decay: float | None = None,
-        clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None, use_ema: bool = False,
+        clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None,
+        use_ema: bool = False,
         ema_momentum: float = 0.99, ema_overwrite_frequency: int | None = None, loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None, name: str | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
@@ -86,7 +89,7 @@ class Adadelta(Optimizer):
         )  # fmt: skip
         self.rho, self.epsilon = rho, epsilon
 
-    def slots(self) -> list[tuple[str, ...]]:
+    def slots(self) -> Sequence[tuple[str, ...]]:
         return [("accumulated_grad", "accumulated_delta_var")]
 
     def update(self, part: Part, grads: list[Tensor], rate: Scalar, step: int | Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,7 +14,14 @@ from hornbeam.optimizers.part import Part, Scalar, blend, blend_squares, descend
 
 
 def adam_update(
-    part: Part, grads: list[Tensor], rate: Scalar, step: int | Tensor, beta_1: float, beta_2: float, epsilon: float, amsgrad: bool = False
+    part: Part,
+    grads: list[Tensor],
+    rate: Scalar,
+    step: int | Tensor,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+    amsgrad: bool = False,
 ) -> None:
     """One step of Adam on slots "momentum", "velocity" and with `amsgrad` "velocity_hat".
 
@@ -71,7 +79,7 @@ class Adam(Optimizer):
         )  # fmt: skip
         self.beta_1, self.beta_2, self.epsilon, self.amsgrad = beta_1, beta_2, epsilon, amsgrad
 
-    def slots(self) -> list[tuple[str, ...]]:
+    def slots(self) -> Sequence[tuple[str, ...]]:
         return [("momentum", "velocity")] + [("velocity_hat",)] * self.amsgrad
 
     def update(self, part: Part, grads: list[Tensor], rate: Scalar, step: int | Tensor) -> None:
@@ -110,7 +118,9 @@ class AdamW(Adam):
 
 
 class Adamax(Optimizer):
-    """Adam with the largest gradient so far in place of the mean square: [Kingma and Ba, 2014](https://arxiv.org/abs/1412.6980), section 7.1.
+    """Adam with the largest gradient so far in place of the mean square.
+
+    Formula: [Kingma and Ba, 2014](https://arxiv.org/abs/1412.6980), section 7.1.
 
     Args:
         learning_rate: number, schedule, or callable.
@@ -140,7 +150,7 @@ class Adamax(Optimizer):
         )  # fmt: skip
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
-    def slots(self) -> list[tuple[str, ...]]:
+    def slots(self) -> Sequence[tuple[str, ...]]:
         return [("momentum", "norm")]
 
     def update(self, part: Part, grads: list[Tensor], rate: Scalar, step: int | Tensor) -> None:
@@ -183,7 +193,7 @@ class Nadam(Optimizer):
         self._product = Mirrored(1.0, torch.float32)
         self._numbers.append(("variable", self._product))
 
-    def slots(self) -> list[tuple[str, ...]]:
+    def slots(self) -> Sequence[tuple[str, ...]]:
         return [("momentum", "velocity")]
 
     def before_update(self, step: int | Tensor) -> None:

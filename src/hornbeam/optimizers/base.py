@@ -18,7 +18,7 @@ from hornbeam.optimizers.schedules import LearningRateSchedule
 from hornbeam.optimizers.selecting import Selecting
 
 LearningRate = float | LearningRateSchedule | Callable[[], float]
-_SPELLINGS = {"lr": "learning_rate", "eps": "epsilon", "beta1": "beta_1", "beta2": "beta_2", "betas": "beta_1", "wd": "weight_decay"}
+_SPELLINGS = {"lr": "learning_rate", "eps": "epsilon", "betas": "beta_1", "wd": "weight_decay", "alpha": "rho"}
 _is_compiling = torch.compiler.is_compiling
 
 
@@ -86,8 +86,9 @@ class Optimizer(Selecting, Configurable):
         accumulate = gradient_accumulation_steps
         if accumulate is not None and (not isinstance(accumulate, int) or accumulate < 2):
             raise ValueError(f"gradient_accumulation_steps must be an integer of at least 2, or None. Received: {accumulate!r}")
-        self.weight_decay, self.clipnorm, self.clipvalue, self.global_clipnorm = weight_decay, clipnorm, clipvalue, global_clipnorm
-        self.use_ema, self.ema_momentum, self.ema_overwrite_frequency = use_ema, ema_momentum, ema_overwrite_frequency
+        self.weight_decay, self.use_ema, self.ema_momentum = weight_decay, use_ema, ema_momentum
+        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+        self.ema_overwrite_frequency = ema_overwrite_frequency
         self.loss_scale_factor, self.gradient_accumulation_steps = loss_scale_factor, gradient_accumulation_steps
         self.name = name or registry.auto_name(registry.snake_case(type(self).__name__))
         self._steps, self._rate = Mirrored(0, torch.int64), Mirrored(0.0, torch.float32)
@@ -354,7 +355,7 @@ class Optimizer(Selecting, Configurable):
             raise ValueError(f"{self.name} must be built before `stateless_apply`: call `build(trainable_variables)`.")
         if len(trainable_variables) != len(self._variables):
             count = len(self._variables)
-            raise ValueError(f"stateless_apply of {self.name} needs {count} trainable values. Received: {len(trainable_variables)}.")
+            raise ValueError(f"stateless_apply of {self.name} needs {count} variables. Received: {len(trainable_variables)}.")
 
         def now() -> tuple[list[Tensor], list[Tensor]]:
             return [v.detach().clone() for v in self._variables], [v.detach().clone() for v in self.variables]
@@ -402,7 +403,7 @@ def check_range(optimizer: Any, name: str, value: float, low: float = 0.0, high:
 def _check_arguments(cls: type, given: dict[str, Any]) -> None:
     if "decay" in given:
         given.pop("decay")
-        warnings.warn("`decay` is no longer an argument of optimizers and is ignored: pass a schedule as learning_rate.", stacklevel=4)
+        warnings.warn("`decay` is ignored: pass a schedule as learning_rate instead.", stacklevel=4)
     if not given:
         return
     known = signature_names(cls)

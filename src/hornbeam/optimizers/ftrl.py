@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -35,7 +36,8 @@ class Ftrl(Optimizer):
         self, learning_rate: LearningRate = 0.001, learning_rate_power: float = -0.5, initial_accumulator_value: float = 0.1,
         l1_regularization_strength: float = 0.0, l2_regularization_strength: float = 0.0,
         l2_shrinkage_regularization_strength: float = 0.0, beta: float = 0.0, weight_decay: float | None = None,
-        clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None, use_ema: bool = False,
+        clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None,
+        use_ema: bool = False,
         ema_momentum: float = 0.99, ema_overwrite_frequency: int | None = None, loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None, name: str | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
@@ -53,7 +55,7 @@ class Ftrl(Optimizer):
             if getattr(self, argument) < 0:
                 raise ValueError(f"{argument} of Ftrl must be at least 0. Received: {getattr(self, argument)}")
 
-    def slots(self) -> list[tuple[str, ...]]:
+    def slots(self) -> Sequence[tuple[str, ...]]:
         return [("accumulator", "linear")]
 
     def slot_start(self, slot: str, variable: Tensor) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,7 +32,8 @@ class Lamb(Optimizer):
     def __init__(
         self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-07,
         weight_decay: float | None = None,
-        clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None, use_ema: bool = False,
+        clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None,
+        use_ema: bool = False,
         ema_momentum: float = 0.99, ema_overwrite_frequency: int | None = None, loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None, name: str | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
@@ -41,7 +43,7 @@ class Lamb(Optimizer):
         )  # fmt: skip
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
-    def slots(self) -> list[tuple[str, ...]]:
+    def slots(self) -> Sequence[tuple[str, ...]]:
         return [("momentum", "velocity")]
 
     def update(self, part: Part, grads: list[Tensor], rate: Scalar, step: int | Tensor) -> None:
@@ -49,7 +51,8 @@ class Lamb(Optimizer):
         blend(moments, grads, self.beta_1)
         blend_squares(squares, grads, self.beta_2)
         means = torch._foreach_div(squares, 1 - self.beta_2**step)
-        updates = torch._foreach_div(torch._foreach_div(moments, 1 - self.beta_1**step), roots(means, outside=self.epsilon))
+        updates = torch._foreach_div(moments, 1 - self.beta_1**step)
+        torch._foreach_div_(updates, roots(means, outside=self.epsilon))
         own, theirs = torch.stack(torch._foreach_norm(variables)), torch.stack(torch._foreach_norm(updates))
         ratios = torch.where((own > 0) & (theirs > 0), own / theirs, 1.0) * rate
         torch._foreach_mul_(updates, list(ratios.to(own.dtype).unbind()))

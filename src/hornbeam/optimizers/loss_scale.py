@@ -14,15 +14,15 @@ from hornbeam.optimizers.mirrored import Mirrored, Rate
 from hornbeam.optimizers.part import only_if
 
 _ELSEWHERE = (
-    "learning_rate", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "ema_momentum", "ema_overwrite_frequency",
-    "loss_scale_factor", "gradient_accumulation_steps",
+    "learning_rate", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm", "use_ema", "ema_momentum",
+    "ema_overwrite_frequency", "loss_scale_factor", "gradient_accumulation_steps",
 )  # fmt: skip
 
 
 class LossScaleOptimizer(Optimizer):
     """Wraps an optimizer: the loss is multiplied by a scale, the gradients are divided by it, and the scale adapts.
 
-    A step with a gradient that is not finite is skipped and halves the scale; `dynamic_growth_steps` good steps in a row double it.
+    A step with a gradient that is not finite is skipped and halves the scale; `dynamic_growth_steps` good steps double it.
 
     Args:
         inner_optimizer: the optimizer that makes the steps. Clips, weight decay, averages and accumulation are set on it.
@@ -43,7 +43,12 @@ class LossScaleOptimizer(Optimizer):
     config_exclude = _ELSEWHERE
 
     def __init__(
-        self, inner_optimizer: Optimizer, initial_scale: float = 32768.0, dynamic_growth_steps: int = 2000, name: str | None = None, **kwargs: Any
+        self,
+        inner_optimizer: Optimizer,
+        initial_scale: float = 32768.0,
+        dynamic_growth_steps: int = 2000,
+        name: str | None = None,
+        **kwargs: Any,
     ) -> None:
         if not isinstance(inner_optimizer, Optimizer):
             raise TypeError(f"LossScaleOptimizer wraps an optimizer. Received: inner_optimizer={describe(inner_optimizer)}")

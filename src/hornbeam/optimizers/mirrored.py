@@ -36,7 +36,7 @@ class Mirrored:
     def _open(self) -> None:
         self.shared = self.tensor.device.type == "cpu"
         with clean_context():
-            self._host = memoryview((self.tensor if self.shared else self.tensor.cpu()).numpy())
+            self._host: Any = memoryview((self.tensor if self.shared else self.tensor.cpu()).numpy())  # type: ignore[arg-type]
         self.ahead = False
 
     def get(self) -> Any:
@@ -87,7 +87,7 @@ class _Answers:
 
     def numpy(self) -> Any:
         """Returns the number as a NumPy scalar."""
-        return np.float32(self) if isinstance(self, float) else np.int64(self)  # type: ignore[call-overload]
+        return np.float32(self) if isinstance(self, float) else np.int64(self.value)
 
     @property
     def value(self) -> Any:

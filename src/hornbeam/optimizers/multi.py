@@ -98,10 +98,13 @@ class MultiOptimizer(Optimizer):
     """
 
     def __init__(
-        self, optimizer_map: OptimizerMap | Callable[[Tensor], Optimizer], loss_scale_factor: float | None = None, name: str | None = None
+        self,
+        optimizer_map: OptimizerMap | Callable[[Tensor], Optimizer],
+        loss_scale_factor: float | None = None,
+        name: str | None = None,
     ) -> None:
         if not callable(optimizer_map):
-            raise TypeError(f"optimizer_map of MultiOptimizer must be an OptimizerMap or a callable. Received: {describe(optimizer_map)}")
+            raise TypeError(f"MultiOptimizer takes an OptimizerMap or a callable. Received: {describe(optimizer_map)}")
         self.optimizer_map = optimizer_map
         super().__init__(0.0, loss_scale_factor=loss_scale_factor, name=name)
         self.optimizers: list[Optimizer] = []
@@ -127,7 +130,8 @@ class MultiOptimizer(Optimizer):
         for i, variable in enumerate(variables):
             chosen = self.optimizer_map(variable)
             if not isinstance(chosen, Optimizer):
-                raise ValueError(f"The optimizer for variable {path_of(variable, i)!r} is not an optimizer. Received: {describe(chosen)}")
+                name = path_of(variable, i)
+                raise ValueError(f"optimizer_map of {self.name} returned no optimizer for {name!r} but {describe(chosen)}.")
             if id(chosen) not in shares:
                 self.optimizers.append(chosen)
             shares.setdefault(id(chosen), []).append(i)
@@ -170,7 +174,9 @@ class MultiOptimizer(Optimizer):
 
     def exclude_from_weight_decay(self, var_list: Iterable[Tensor] | None = None, var_names: Iterable[str] | None = None) -> None:
         """Keeps variables out of the weight decay of all optimizers of the map."""
-        known = self.optimizers or ([*self.optimizer_map.values(), self.optimizer_map.default_optimizer] if isinstance(self.optimizer_map, OptimizerMap) else [])
+        known, mapping = self.optimizers, self.optimizer_map
+        if not known and isinstance(mapping, OptimizerMap):
+            known = [*mapping.values(), mapping.default_optimizer]
         var_list, var_names = list(var_list or ()), list(var_names or ())
         for optimizer in known:
             optimizer.exclude_from_weight_decay(var_list, var_names)

@@ -13,6 +13,7 @@ from torch import Tensor
 from hornbeam.core.clean import clean_context
 
 Scalar = float | Tensor
+Tensors = list[Tensor] | tuple[Tensor, ...]
 _contiguous, _stride = Tensor.is_contiguous, Tensor.stride
 
 
@@ -80,16 +81,16 @@ def _kernel_works(kernel: str, device: str, dtype: torch.dtype) -> bool:
     try:
         if kernel == "adam":
             steps = [torch.full((), 1e9, device=device)]
-            torch._fused_adam_(one, zeros[0], zeros[1], zeros[2], [], steps, beta1=0.9, beta2=0.9, eps=0.1, amsgrad=False, **shared)
+            betas = {"beta1": 0.9, "beta2": 0.9}
+            torch._fused_adam_(one, zeros[0], zeros[1], zeros[2], [], steps, eps=0.1, amsgrad=False, **betas, **shared)
         else:
-            sgd = {"momentum": 0.9, "dampening": 0.0, "nesterov": False, "is_first_step": False}
-            torch._fused_sgd_(one, zeros[0], zeros[1], **sgd, **shared)
+            torch._fused_sgd_(one, zeros[0], zeros[1], momentum=0.9, dampening=0.0, nesterov=False, is_first_step=False, **shared)
     except (AttributeError, RuntimeError, TypeError, NotImplementedError):
         return False
     return True
 
 
-def descend(variables: list[Tensor], updates: list[Tensor], rate: Scalar) -> None:
+def descend(variables: Tensors, updates: Tensors, rate: Scalar) -> None:
     """variables -= rate × updates, in place; `rate` is a number, or a tensor of shape () in compiled code."""
     if isinstance(rate, Tensor):
         torch._foreach_sub_(variables, torch._foreach_mul(updates, rate))
@@ -97,7 +98,7 @@ def descend(variables: list[Tensor], updates: list[Tensor], rate: Scalar) -> Non
         torch._foreach_add_(variables, updates, alpha=-rate)
 
 
-def descend_ratio(variables: list[Tensor], above: list[Tensor], below: list[Tensor], rate: Scalar) -> None:
+def descend_ratio(variables: Tensors, above: Tensors, below: Tensors, rate: Scalar) -> None:
     """variables -= rate × above / below, in place."""
     if isinstance(rate, Tensor):
         descend(variables, torch._foreach_div(above, below), rate)
@@ -111,30 +112,30 @@ def _constant(value: float, dtype: torch.dtype) -> Tensor:
         return torch.full((), value, dtype=dtype, device="cpu")
 
 
-def _quick(tensors: list[Tensor], value: float) -> Tensor | None:
+def _quick(tensors: Tensors, value: float) -> Tensor | None:
     """Returns a constant as a tensor where a number would cost foreach kernels three times as much: on a CPU, eagerly."""
     return _constant(value, tensors[0].dtype) if tensors[0].is_cpu and not torch.compiler.is_compiling() else None
 
 
-def scale(tensors: list[Tensor], factor: float) -> None:
+def scale(tensors: Tensors, factor: float) -> None:
     """tensors *= factor, in place, for a factor that is the same at each step."""
     constant = _quick(tensors, factor)
     torch._foreach_mul_(tensors, factor if constant is None else constant)  # type: ignore[arg-type]
 
 
-def shift(tensors: list[Tensor], amount: float) -> None:
+def shift(tensors: Tensors, amount: float) -> None:
     """tensors += amount, in place, for an amount that is the same at each step."""
     constant = _quick(tensors, amount)
     torch._foreach_add_(tensors, amount if constant is None else [constant] * len(tensors))  # type: ignore[arg-type]
 
 
-def shifted(tensors: list[Tensor], amount: float) -> list[Tensor]:
+def shifted(tensors: Tensors, amount: float) -> list[Tensor]:
     """Returns tensors + amount, for an amount that is the same at each step."""
     constant = _quick(tensors, amount)
     return list(torch._foreach_add(tensors, amount if constant is None else [constant] * len(tensors)))  # type: ignore[arg-type]
 
 
-def roots(squares: list[Tensor], inside: float = 0.0, outside: float = 0.0) -> list[Tensor]:
+def roots(squares: Tensors, inside: float = 0.0, outside: float = 0.0) -> list[Tensor]:
     """Returns sqrt(squares + inside) + outside."""
     if inside:
         made = shifted(squares, inside)
@@ -146,26 +147,26 @@ def roots(squares: list[Tensor], inside: float = 0.0, outside: float = 0.0) -> l
     return made
 
 
-def blend(averages: list[Tensor], values: list[Tensor], keep: float) -> None:
+def blend(averages: Tensors, values: Tensors, keep: float) -> None:
     """averages = keep × averages + (1 - keep) × values, in place."""
     scale(averages, keep)
     torch._foreach_add_(averages, values, alpha=1 - keep)
 
 
-def blend_squares(averages: list[Tensor], values: list[Tensor], keep: float) -> None:
+def blend_squares(averages: Tensors, values: Tensors, keep: float) -> None:
     """averages = keep × averages + (1 - keep) × values², in place."""
     scale(averages, keep)
     torch._foreach_addcmul_(averages, values, values, value=1 - keep)
 
 
-def clip_each(grads: list[Tensor], limit: float) -> list[Tensor]:
+def clip_each(grads: Tensors, limit: float) -> list[Tensor]:
     """Returns the gradients, each scaled so that its norm is at most `limit`."""
     norms = torch.stack([n.to(grads[0].device).float() for n in torch._foreach_norm(grads)])
     factors = limit / norms.clamp(min=limit)
     return list(torch._foreach_mul(grads, [f.to(g) for f, g in zip(factors.unbind(), grads, strict=True)]))
 
 
-def clip_together(grads: list[Tensor], limit: float) -> list[Tensor]:
+def clip_together(grads: Tensors, limit: float) -> list[Tensor]:
     """Returns the gradients, all scaled by one factor so that their joint norm is at most `limit`; a norm that is not
     finite gives NaN."""
     device = grads[0].device
@@ -176,7 +177,7 @@ def clip_together(grads: list[Tensor], limit: float) -> list[Tensor]:
     return [g * factor.to(g) for g in grads]
 
 
-def clip_values(grads: list[Tensor], limit: float) -> list[Tensor]:
+def clip_values(grads: Tensors, limit: float) -> list[Tensor]:
     """Returns the gradients with each element between -limit and limit."""
     clipped = torch._foreach_clamp_max(grads, limit)
     torch._foreach_clamp_min_(clipped, -limit)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hornbeam.optimizers.base import LearningRate, Optimizer
-from hornbeam.optimizers.part import Part, Scalar, blend, blend_squares, descend_ratio, roots, scale
+from hornbeam.optimizers.part import Part, Scalar, Tensors, blend, blend_squares, descend_ratio, roots, scale
 
 
 class RMSprop(Optimizer):
@@ -34,7 +35,8 @@ class RMSprop(Optimizer):
     def __init__(
         self, learning_rate: LearningRate = 0.001, rho: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-07,
         centered: bool = False, weight_decay: float | None = None,
-        clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None, use_ema: bool = False,
+        clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None,
+        use_ema: bool = False,
         ema_momentum: float = 0.99, ema_overwrite_frequency: int | None = None, loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None, name: str | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
@@ -44,11 +46,11 @@ class RMSprop(Optimizer):
         )  # fmt: skip
         self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
 
-    def slots(self) -> list[tuple[str, ...]]:
+    def slots(self) -> Sequence[tuple[str, ...]]:
         return [("velocity",)] + [("momentum",)] * (self.momentum > 0) + [("average_gradient",)] * self.centered
 
     def update(self, part: Part, grads: list[Tensor], rate: Scalar, step: int | Tensor) -> None:
-        squares = part["velocity"]
+        squares: Tensors = part["velocity"]
         blend_squares(squares, grads, self.rho)
         if self.centered:
             means = part["average_gradient"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ class ScheduleFreeAdamW(Optimizer):
         )  # fmt: skip
         self.beta_1, self.beta_2, self.epsilon, self.warmup_steps = beta_1, beta_2, epsilon, warmup_steps
 
-    def slots(self) -> list[tuple[str, ...]]:
+    def slots(self) -> Sequence[tuple[str, ...]]:
         return [("momentum", "velocity")]
 
     def slot_start(self, slot: str, variable: Tensor) -> Tensor | None:

@@ -90,7 +90,12 @@ class ExponentialDecay(LearningRateSchedule):
     """
 
     def __init__(
-        self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False, name: str = "ExponentialDecay"
+        self,
+        initial_learning_rate: float,
+        decay_steps: int,
+        decay_rate: float,
+        staircase: bool = False,
+        name: str = "ExponentialDecay",
     ) -> None:
         self.initial_learning_rate, self.decay_steps, self.decay_rate = initial_learning_rate, decay_steps, decay_rate
         self.staircase, self.name = staircase, name
@@ -116,7 +121,12 @@ class InverseTimeDecay(LearningRateSchedule):
     """
 
     def __init__(
-        self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False, name: str = "InverseTimeDecay"
+        self,
+        initial_learning_rate: float,
+        decay_steps: int,
+        decay_rate: float,
+        staircase: bool = False,
+        name: str = "InverseTimeDecay",
     ) -> None:
         self.initial_learning_rate, self.decay_steps, self.decay_rate = initial_learning_rate, decay_steps, decay_rate
         self.staircase, self.name = staircase, name
@@ -149,7 +159,7 @@ class PiecewiseConstantDecay(LearningRateSchedule):
         self.boundaries, self.values, self.name = boundaries, values, name
 
     def __call__(self, step: Step) -> Any:
-        rate = self.values[-1]
+        rate: Any = self.values[-1]
         if isinstance(step, Tensor):
             rate = torch.full_like(_real(step), rate)
         for boundary, value in zip(reversed(self.boundaries), reversed(self.values[:-1]), strict=True):
@@ -181,7 +191,8 @@ class PolynomialDecay(LearningRateSchedule):
         cycle: bool = False,
         name: str = "PolynomialDecay",
     ) -> None:
-        self.initial_learning_rate, self.decay_steps, self.end_learning_rate = initial_learning_rate, decay_steps, end_learning_rate
+        self.initial_learning_rate, self.decay_steps = initial_learning_rate, decay_steps
+        self.end_learning_rate = end_learning_rate
         self.power, self.cycle, self.name = power, cycle, name
         _check_positive(self, "decay_steps")
 
@@ -292,8 +303,14 @@ def _check_positive(schedule: Any, name: str) -> None:
 
 _registry = registry.Registry("learning rate schedule", "keras.optimizers.schedules", LearningRateSchedule)
 for _schedule in (
-    LearningRateSchedule, ExponentialDecay, InverseTimeDecay, PiecewiseConstantDecay, PolynomialDecay, CosineDecay, CosineDecayRestarts,
-):  # fmt: skip
+    LearningRateSchedule,
+    ExponentialDecay,
+    InverseTimeDecay,
+    PiecewiseConstantDecay,
+    PolynomialDecay,
+    CosineDecay,
+    CosineDecayRestarts,
+):
     registry.public(f"keras.optimizers.schedules.{_schedule.__name__}")(_registry.add(_schedule))
 
 

@@ -12,6 +12,7 @@ from torch.nn.parameter import is_lazy
 
 from hornbeam.core.clean import clean_context
 from hornbeam.core.errors import describe
+from hornbeam.core.init_args import is_builtin
 from hornbeam.optimizers.part import Part, same_objects
 from hornbeam.optimizers.state import Stateful, names_of, path_of
 
@@ -29,7 +30,7 @@ class Selecting(Stateful):
         self._index: dict[int, int] = {}
         self._everything: list[Part] | None = None
         self._selections: dict[tuple[int, ...], list[Part]] = {}
-        self._undecayed: tuple[set[int], list[str]] = (set(), [])
+        self._undecayed: tuple[list[Tensor], list[str]] = ([], [])
         self._constrained = False
         self._warned = False
 
@@ -53,14 +54,17 @@ class Selecting(Stateful):
         self._index = {id(v): i for i, v in enumerate(self._variables)}
         if self._variables:
             self._move_numbers(self._variables[0].device)
-        own: list[tuple[str, ...]] = [("average",)] * self.use_ema + [("gradient_accumulator",)] * bool(self.gradient_accumulation_steps)
+        own = [("average",)] * self.use_ema + [("gradient_accumulator",)] * bool(self.gradient_accumulation_steps)
         with clean_context():
             for names in [*own, *self.slots()]:
                 self._add_slots(names)
         self.built = True
         self._forget_parts()
         if self._pending is not None:
-            self.load_state_dict(self._pending)
+            if is_builtin(type(self)):
+                self.load_state_dict(self._pending)
+            else:
+                self._everything = None  # a subclass may add variables of its own after this; `_select` loads them
 
     def exclude_from_weight_decay(self, var_list: Iterable[Tensor] | None = None, var_names: Iterable[str] | None = None) -> None:
         """Keeps variables out of weight decay.
@@ -69,15 +73,15 @@ class Selecting(Stateful):
             var_list: the variables.
             var_names: parts of names, such as ["bias"]: variables whose path holds one of them stay out.
         """
-        ids, names = self._undecayed
-        ids.update(id(v) for v in var_list or ())
+        variables, names = self._undecayed
+        variables.extend(var_list or ())
         names.extend(var_names or ())
         self._forget_parts()
 
     def decays(self, index: int) -> bool:
         """Returns whether weight decay applies to the variable at that place."""
-        ids, names = self._undecayed
-        return id(self._variables[index]) not in ids and not any(n in path_of(self._variables[index], index) for n in names)
+        (variables, names), variable = self._undecayed, self._variables[index]
+        return not any(v is variable for v in variables) and not any(n in path_of(variable, index) for n in names)
 
     def kind_of(self, variable: Tensor) -> Any:
         """Returns which kind of variable this is to `update`; variables of one kind come in one part."""
@@ -85,7 +89,7 @@ class Selecting(Stateful):
 
     def _build_for(self, variables: Sequence[Tensor] | None) -> None:
         if variables is None:
-            raise ValueError(f"{self.name} is not built: call `build(trainable_variables)` first, or pass the variables to `apply`.")
+            raise ValueError(f"{self.name} is not built: call `build(trainable_variables)`, or pass the variables to `apply`.")
         if torch.compiler.is_compiling():
             raise RuntimeError(f"{self.name} is not built: call `build(trainable_variables)` before the compiled step.")
         self.build(variables)
@@ -102,6 +106,8 @@ class Selecting(Stateful):
 
     def _select(self, grads: list[Tensor | None], variables: Sequence[Tensor] | None) -> tuple[list[Part], list[Tensor]]:
         """Returns the parts and gradients of a step, without variables that have no gradient."""
+        if self._pending is not None:
+            self.load_state_dict(self._pending)
         if variables is None or same_objects(variables, self._variables):
             indices = list(range(len(self._variables)))
         else:
@@ -112,7 +118,8 @@ class Selecting(Stateful):
         if len(kept) < len(indices):
             self._warn_without_gradient([i for i in indices if i not in kept])
         if not kept:
-            raise ValueError(f"{self.name} got no gradient for any variable: {', '.join(self._names[i] for i in indices[:5]) or 'none'}.")
+            names = ", ".join(path_of(self._variables[i], i) for i in indices[:5])
+            raise ValueError(f"{self.name} got no gradient for any variable. The variables: {names}.")
         return self._parts(kept), [g for g in grads if g is not None]
 
     def _warn_without_gradient(self, indices: list[int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -31,8 +32,10 @@ class SGD(Optimizer):
     """
 
     def __init__(
-        self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False, weight_decay: float | None = None,
-        clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None, use_ema: bool = False,
+        self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None, clipvalue: float | None = None, global_clipnorm: float | None = None,
+        use_ema: bool = False,
         ema_momentum: float = 0.99, ema_overwrite_frequency: int | None = None, loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None, name: str | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
@@ -43,13 +46,12 @@ class SGD(Optimizer):
         check_range(self, "momentum", momentum)
         self.momentum, self.nesterov = momentum, nesterov
 
-    def slots(self) -> list[tuple[str, ...]]:
+    def slots(self) -> Sequence[tuple[str, ...]]:
         return [("momentum",)] * (self.momentum != 0)
 
     def update(self, part: Part, grads: list[Tensor], rate: Scalar, step: int | Tensor) -> None:
-        eager = not isinstance(rate, Tensor)
         if not self.momentum:
-            if eager and part.can("sgd"):
+            if not isinstance(rate, Tensor) and part.can("sgd"):
                 torch._fused_sgd_(
                     part.variables, grads, [], weight_decay=0.0, momentum=0.0, lr=rate, dampening=0.0,
                     nesterov=False, maximize=False, is_first_step=False,
@@ -58,7 +60,7 @@ class SGD(Optimizer):
                 descend(part.variables, grads, rate)
             return
         moments = part["momentum"]
-        if eager and not self.nesterov and part.can("sgd"):
+        if not isinstance(rate, Tensor) and not self.nesterov and part.can("sgd"):
             # dampening 1 + rate makes torch's buffer Keras's momentum: momentum × m + (1 - dampening) × g
             torch._fused_sgd_(
                 part.variables, grads, moments, weight_decay=0.0, momentum=self.momentum, lr=-1.0, dampening=1.0 + rate,

@@ -47,7 +47,7 @@ class Stateful:
         self._slots: dict[str, list[Tensor | None]] = {}
         self._pending: dict[str, Any] | None = None
 
-    def slots(self) -> list[tuple[str, ...]]:
+    def slots(self) -> Sequence[tuple[str, ...]]:
         """Returns the names of the tensors kept for each variable; names in one tuple lie side by side in `variables`."""
         return []
 
@@ -65,14 +65,22 @@ class Stateful:
                     self._state.append((f"{name}_{slot}", made))
 
     def add_variable(
-        self, shape: Sequence[int], initializer: Any = "zeros", dtype: Any = None, aggregation: str = "none", layout: Any = None, name: str | None = None
+        self,
+        shape: Sequence[int],
+        initializer: Any = "zeros",
+        dtype: Any = None,
+        aggregation: str = "none",
+        layout: Any = None,
+        name: str | None = None,
     ) -> Variable:
         """Adds a variable of the optimizer's own and returns it."""
         made = Variable(initializer, shape=tuple(shape), dtype=dtype, trainable=False, name=name)
         self._state.append((made.name, made))
         return made
 
-    def add_variable_from_reference(self, reference_variable: Tensor, name: str | None = None, initializer: Any = "zeros") -> Variable:
+    def add_variable_from_reference(
+        self, reference_variable: Tensor, name: str | None = None, initializer: Any = "zeros"
+    ) -> Variable:
         """Adds a variable of the optimizer's own with the shape, dtype and device of another, and returns it."""
         if initializer == "zeros":
             value = torch.zeros_like(reference_variable.detach())
@@ -80,11 +88,14 @@ class Stateful:
             made = Variable(initializer, shape=tuple(reference_variable.shape), dtype=reference_variable.dtype)
             value = torch.empty_like(reference_variable.detach()).copy_(made.detach())
         full = f"{names_of([reference_variable])[0]}_{name}"
-        handle = of_spec(WeightSpec(name=full, path=f"{self.name}/{full}", shape=tuple(value.shape), dtype=value.dtype), False, value)
+        spec = WeightSpec(name=full, path=f"{self.name}/{full}", shape=tuple(value.shape), dtype=value.dtype)
+        handle = of_spec(spec, False, value)
         self._state.append((full, handle))
         return handle
 
-    def add_optimizer_variables(self, trainable_variables: Iterable[Tensor], name: str | Sequence[str], initializer: Any = "zeros") -> Any:
+    def add_optimizer_variables(
+        self, trainable_variables: Iterable[Tensor], name: str | Sequence[str], initializer: Any = "zeros"
+    ) -> Any:
         """Adds one variable for each of the given ones; for several names, one list for each name is returned."""
         names, starts = ([name], [initializer]) if isinstance(name, str) else (list(name), initializer)
         starts = [starts] * len(names) if isinstance(starts, str) else list(starts)
@@ -130,7 +141,7 @@ class Stateful:
         for (key, thing), value in zip(things.items(), values, strict=True):
             shape = tuple(_tensor(thing).shape)
             if shape != tuple(value.shape):
-                raise ValueError(f"{self.name}: variable {key!r} has shape {shape}. Received: a value of shape {tuple(value.shape)}.")
+                raise ValueError(f"{self.name}: variable {key!r} has shape {shape}. Received: shape {tuple(value.shape)}.")
         with torch.no_grad():
             for thing, value in zip(things.values(), values, strict=True):
                 if isinstance(thing, Mirrored):

@@ -35,7 +35,9 @@ def as_tensor(value: Any, name: str = "x") -> torch.Tensor:
     wider = _WIDER.get(array.dtype.name)
     if wider is not None:
         if array.dtype.itemsize == 8 and array.size and array.max() > np.iinfo(np.int64).max:
-            raise ValueError(f"`{name}` holds {array.max()} at index {_where(array == array.max())}, which is too large for int64.")
+            raise ValueError(
+                f"`{name}` holds {array.max()} at index {_where(array == array.max())}, which is too large for int64."
+            )
         array = array.astype(wider)
     return torch.from_numpy(_readable(array))
 
@@ -50,7 +52,9 @@ def _float_tensor(array: np.ndarray, name: str) -> torch.Tensor:
         lost = cast.isinf() & ~tensor.isinf()
         if lost.any():
             index = _where(lost.numpy())
-            raise ValueError(f"`{name}` holds {array[index]} at index {index}, which {wanted} cannot hold. Scale it, or use a wider dtype.")
+            raise ValueError(
+                f"`{name}` holds {array[index]} at index {index}, which {wanted} cannot hold. Scale it, or use a wider dtype."
+            )
     return cast
 
 
@@ -66,7 +70,7 @@ def _from_objects(array: np.ndarray, name: str) -> torch.Tensor:
             )
     kind = "text" if array.dtype.kind in "US" or (array.size and isinstance(array.flat[0], (str, bytes))) else "no numbers"
     way = " Turn it into integers first, for example with a TextVectorization or StringLookup layer." if kind == "text" else ""
-    example = f" (for example {array.flat[0]!r})" if array.size else ""
+    example = f" (for example {array.ravel()[:1].tolist()[0]!r})" if array.size else ""
     raise ValueError(f"`{name}` holds {kind}{example}: an array of dtype {array.dtype} and shape {array.shape}.{way}")
 
 

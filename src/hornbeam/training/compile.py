@@ -14,7 +14,7 @@ from hornbeam.training.outputs import CompileLoss, CompileMetrics
 from hornbeam.training.tracker import LossTracker
 
 
-def compile(  # noqa: A001 - Keras's name
+def compile(
     self: Any, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None, weighted_metrics: Any = None,
     run_eagerly: bool = False, steps_per_execution: int = 1, jit_compile: bool | str = "auto", auto_scale_loss: bool = True,
 ) -> None:  # fmt: skip

@@ -54,7 +54,9 @@ class Arrays:
         class_weight: weight of each class, by number.
     """
 
-    def __init__(self, x: Any, y: Any = None, sample_weight: Any = None, batch_size: int | None = None, class_weight: Any = None) -> None:
+    def __init__(
+        self, x: Any, y: Any = None, sample_weight: Any = None, batch_size: int | None = None, class_weight: Any = None
+    ) -> None:
         x, y, sample_weight = as_nest(x, "x"), as_nest(y, "y"), as_nest(sample_weight, "sample_weight")
         self.rows = check_lengths({"x": x, "y": y, "sample_weight": sample_weight})
         if class_weight is not None:
@@ -88,10 +90,16 @@ class Arrays:
             if all(t is not None and t.device == order.device for t in flat):
                 cut = ([t.index_select(0, index) for t in flat] for index in order.split(size))
             else:
-                cut = ([None if t is None else t.index_select(0, index.to(t.device)) for t in flat] for index in order.split(size))
+                cut = (
+                    [None if t is None else t.index_select(0, index.to(t.device)) for t in flat] for index in order.split(size)
+                )
         if self.device is not None:
             cut = ([None if t is None else t.to(self.device, non_blocking=True) for t in batch] for batch in cut)
-        plain = type(self.nest) is tuple and all(a is b for a, b in zip(self.nest, flat, strict=False)) and len(self.nest) == len(flat)
+        plain = (
+            type(self.nest) is tuple
+            and all(a is b for a, b in zip(self.nest, flat, strict=False))
+            and len(self.nest) == len(flat)
+        )
         if plain:
             return map(tuple, cut)
         return (tree.pack(self.nest, list(batch)) for batch in cut)
@@ -180,7 +188,9 @@ class Stream:
             self._form = form
         elif form != self._form:
             changed = next((pair for pair in itertools.zip_longest(self._form, form) if pair[0] != pair[1]), None)
-            raise ValueError(f"A batch has another form than the first one: (name, (dtype, rank)) was {changed[0]}, is {changed[1]}.")
+            raise ValueError(
+                f"A batch has another form than the first one: (name, (dtype, rank)) was {changed[0]}, is {changed[1]}."
+            )
         if self.class_weight is not None:
             x, y, weight = unpack_x_y_sample_weight(batch)
             batch = (x, y, class_weights(y, self.class_weight, weight))
@@ -188,7 +198,12 @@ class Stream:
 
 
 def make_source(
-    x: Any, y: Any = None, sample_weight: Any = None, batch_size: int | None = None, class_weight: Any = None, shuffle: Any = False
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    batch_size: int | None = None,
+    class_weight: Any = None,
+    shuffle: Any = False,
 ) -> Arrays | Stream:
     """Returns the feeder for what the user gave: an Arrays for what lies in memory, else a Stream."""
     if x is None:
@@ -247,7 +262,7 @@ def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[Any, Any]:
         raise ValueError(
             f"validation_split={share} of {rows} samples leaves {kept} for training and {rows - kept} for validation. Use another split."
         )
-    part = lambda cut: tree.map_leaves(lambda t: None if t is None else t[cut], nest)  # noqa: E731
+    part = lambda cut: tree.map_leaves(lambda t: None if t is None else t[cut], nest)
     return part(slice(None, kept)), part(slice(kept, None))
 
 

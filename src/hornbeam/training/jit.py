@@ -23,18 +23,20 @@ class CompiledStep:
         config.trace_autograd_ops = True
         self.model, self.signature, self.failed = model, None, False
         on_cpu = next(iter(model.trainable_weights)).device.type == "cpu"
-        options = {"fallback_random": True, "size_asserts": False, "alignment_asserts": False, **({"cpp_wrapper": True} if on_cpu else {})}
+        options = {
+            "fallback_random": True,
+            "size_asserts": False,
+            "alignment_asserts": False,
+            **({"cpp_wrapper": True} if on_cpu else {}),
+        }
         plan = model._plan
 
         def run(x: Any, y: Any, sample_weight: Any) -> Any:
             y_pred = model(x, training=True)
             args = (x, y, y_pred, sample_weight)
             loss = model.compute_loss(*args, True) if plan.loss_mode else model.compute_loss(*args)
-            weights = plan.weights
-            for weight in weights:
-                weight.grad = None
-            (loss if plan.scale is None else plan.scale(loss)).backward()
-            plan.apply([weight.grad for weight in weights], weights)
+            scaled = loss if plan.scale is None else plan.scale(loss)
+            plan.apply(list(torch.autograd.grad(scaled, plan.weights, allow_unused=True)), plan.weights)
             return loss.detach(), tree.map_leaves(lambda t: t.detach(), y_pred)
 
         self.run = torch.compile(run, fullgraph=True, dynamic=False, options=options)

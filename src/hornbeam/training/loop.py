@@ -17,6 +17,7 @@ from hornbeam.training.callbacks import CallbackList, History, ProgbarLogger
 from hornbeam.training.compile import named_in_order
 from hornbeam.training.jit import training_stepper
 from hornbeam.training.memory import KeptMemory
+from hornbeam.training.prepare import device_of, divide, place, prepare
 from hornbeam.training.progress import Progress, clock
 from hornbeam.training.randomness import LoopStream, stream_of
 from hornbeam.training.results import LazyLogs, read_results
@@ -49,27 +50,35 @@ def fit(
         a History, whose `history` holds the results of each epoch by name.
     """
     preflight.check_compiled(self, "fit")
-    preflight.check_counts(batch_size=batch_size, epochs=epochs, steps_per_epoch=steps_per_epoch, validation_steps=validation_steps)
-    x, y, sample_weight, held_out = _divide(x, y, sample_weight, validation_split, validation_data, validation_batch_size or batch_size)
+    preflight.check_counts(
+        batch_size=batch_size, epochs=epochs, steps_per_epoch=steps_per_epoch, validation_steps=validation_steps
+    )
+    x, y, sample_weight, held_out = divide(
+        x, y, sample_weight, validation_split, validation_data, validation_batch_size or batch_size
+    )
     source = data.make_source(x, y, sample_weight, batch_size, class_weight, shuffle)
     preflight.check_steps(source, steps_per_epoch)
-    _prepare(self, source, held_out)
+    prepare(self, source, held_out)
     steps = steps_per_epoch or source.steps
-    hooks = CallbackList(callbacks, add_history=True, add_progbar=verbose != 0, model=self, verbose=verbose, epochs=epochs, steps=steps)
+    hooks = CallbackList(
+        callbacks, add_history=True, add_progbar=verbose != 0, model=self, verbose=verbose, epochs=epochs, steps=steps
+    )
     display, each, stream = _display(hooks), hooks.each["train"], stream_of(self)
     logs: Any = None
     self.stop_training = False
     with KeptMemory():
         hooks.on_train_begin()
         orders = data.orders(stream, source, shuffle)
-        for epoch, batches in zip(range(initial_epoch, epochs), data.epochs(source, orders, steps_per_epoch, stream.pause), strict=False):
+        for epoch, batches in zip(
+            range(initial_epoch, epochs), data.epochs(source, orders, steps_per_epoch, stream.pause), strict=False
+        ):
             self.reset_metrics()
             hooks.on_epoch_begin(epoch)
             run, done, logs = _begin_epoch(self), 0, None
             with stream:
                 for batch in batches:
                     if each:
-                        _call(each, "on_train_batch_begin", stream, done)
+                        _call(each, "on_train_batch_begin", stream, done, {})
                     logs = run(batch)
                     done += 1
                     if each:
@@ -84,7 +93,9 @@ def fit(
             if done:
                 logs = read_results(self, logs)
                 if held_out is not None and _is_due(validation_freq, epoch):
-                    logs.update({f"val_{k}": v for k, v in _evaluate(self, held_out, validation_steps, hooks, Progress()).items()})
+                    logs.update(
+                        {f"val_{k}": v for k, v in _evaluate(self, held_out, validation_steps, hooks, Progress()).items()}
+                    )
                 display.end(done, logs)
                 hooks.on_epoch_end(epoch, logs)
             if self.stop_training or short:
@@ -113,7 +124,7 @@ def evaluate(
     preflight.check_counts(batch_size=batch_size, steps=steps)
     source = data.make_source(x, y, sample_weight, batch_size)
     preflight.check_steps(source, steps, "steps")
-    _prepare(self, source, None, training=False)
+    prepare(self, source, None, training=False)
     hooks = CallbackList(callbacks, add_progbar=verbose != 0, model=self, verbose=verbose, epochs=1, steps=steps or source.steps)
     logs = _evaluate(self, source, steps, hooks, _display(hooks))
     return logs if return_dict else named_in_order(self, logs)
@@ -129,7 +140,7 @@ def _evaluate(self: Any, source: Any, steps: int | None, hooks: CallbackList, di
     with torch.no_grad():
         for batch in next(data.epochs(source, None, steps, nullcontext)):
             for hook in each:
-                hook.on_test_batch_begin(done)
+                hook.on_test_batch_begin(done, {})
             logs = run(batch)
             done += 1
             for hook in each:
@@ -160,8 +171,10 @@ def predict(
     preflight.check_counts(batch_size=batch_size, steps=steps)
     source = data.make_source(x, None, None, batch_size)
     preflight.check_steps(source, steps, "steps")
-    _place(self, source)
-    hooks = CallbackList(callbacks, add_progbar=verbose not in (0, False), model=self, verbose=verbose, epochs=1, steps=steps or source.steps)
+    place(self, source)
+    hooks = CallbackList(
+        callbacks, add_progbar=verbose not in (0, False), model=self, verbose=verbose, epochs=1, steps=steps or source.steps
+    )
     display, each = _display(hooks), hooks.each["predict"]
     run = self.predict_step
     found: list[Any] = []
@@ -172,7 +185,7 @@ def predict(
     with torch.no_grad():
         for batch in next(data.epochs(source, None, steps, nullcontext)):
             for hook in each:
-                hook.on_predict_batch_begin(len(found))
+                hook.on_predict_batch_begin(len(found), {})
             outputs = tree.map_leaves(to_numpy, run(batch))
             found.append(outputs)
             for hook in each:
@@ -192,18 +205,24 @@ def predict(
 def predict_on_batch(self: Any, x: Any) -> Any:
     """Returns the model's outputs for one batch, as NumPy arrays in the outputs' nest."""
     inputs = as_tensor(x) if isinstance(x, (np.ndarray, torch.Tensor)) else as_nest(x, "x")
-    device = _device(self)
+    device = device_of(self)
     if device is not None and device.type != "cpu":
         inputs = tree.map_leaves(lambda t: t.to(device), inputs)
     with torch.no_grad():
-        y = self(inputs, training=False) if step.is_default(self, "predict_step") else self.predict_step(data.pack_x_y_sample_weight(inputs))
+        y = (
+            self(inputs, training=False)
+            if step.is_default(self, "predict_step")
+            else self.predict_step(data.pack_x_y_sample_weight(inputs))
+        )
     if type(y) is torch.Tensor and y.dtype is torch.float32 and y.device.type == "cpu" and not y.requires_grad:
         result = y.numpy()
         return result.copy() if _shares(y, inputs) else result
     return tree.map_leaves(lambda t: to_numpy(t).copy() if _shares(t, inputs) else to_numpy(t), y)
 
 
-def train_on_batch(self: Any, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False) -> Any:
+def train_on_batch(
+    self: Any, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
+) -> Any:
     """Makes one training step and returns the batch's loss and metrics.
 
     Args:
@@ -214,7 +233,7 @@ def train_on_batch(self: Any, x: Any, y: Any = None, sample_weight: Any = None, 
     preflight.check_compiled(self, "train_on_batch")
     source = data.Arrays(x, y, sample_weight, class_weight=class_weight)
     source.batch_size = source.rows
-    _prepare(self, source, None)
+    prepare(self, source, None)
     self.reset_metrics()
     with stream_of(self):
         logs = _begin_epoch(self)(next(data.epochs(source, None, None, nullcontext).__next__()))
@@ -227,7 +246,7 @@ def test_on_batch(self: Any, x: Any, y: Any = None, sample_weight: Any = None, r
     preflight.check_compiled(self, "test_on_batch")
     source = data.Arrays(x, y, sample_weight)
     source.batch_size = source.rows
-    _prepare(self, source, None, training=False)
+    prepare(self, source, None, training=False)
     self.reset_metrics()
     with torch.no_grad():
         logs = step.stepper(self, "test_step", step.testing_step)(next(data.epochs(source, None, None, nullcontext).__next__()))
@@ -236,39 +255,6 @@ def test_on_batch(self: Any, x: Any, y: Any = None, sample_weight: Any = None, r
 
 
 # -- around the loops
-
-
-def _divide(x: Any, y: Any, sample_weight: Any, split: float, given: Any, batch_size: int | None) -> tuple[Any, Any, Any, Any]:
-    """Returns the training data and the source of validation, or None."""
-    preflight.check_split(split)
-    if split and given is None:
-        if not data.is_in_memory(x):
-            raise ValueError("`validation_split` needs arrays or tensors in memory. Pass `validation_data` instead.")
-        (x, y, sample_weight), given = data.split(x, y, sample_weight, split)
-    if given is None:
-        return x, y, sample_weight, None
-    return x, y, sample_weight, data.make_source(*preflight.check_validation(given), batch_size=batch_size)
-
-
-def _prepare(self: Any, source: Any, held_out: Any, training: bool = True) -> None:
-    """Everything that comes before the first step: the model is built, data is checked, placed and complete."""
-    _place(self, source)
-    outputs = preflight.build(self, source.head(1) if isinstance(source, data.Arrays) else source.head())
-    for part in (source, held_out):
-        if part is not None and not getattr(part, "checked", False):
-            preflight.check_targets(self, part, outputs)
-    if held_out is not None:
-        _place(self, held_out)
-    if training:
-        preflight.check_weights(self)
-    self.__dict__["_plan"] = step.Plan(self)
-
-
-def _place(self: Any, source: Any) -> None:
-    device = _device(self)
-    tensors = source.flat if isinstance(source, data.Arrays) else ()
-    if device is not None and (any(t is not None and t.device != device for t in tensors) or (not tensors and device.type != "cpu")):
-        source.to(device)
 
 
 def _begin_epoch(self: Any) -> Any:
@@ -298,19 +284,6 @@ def _display(hooks: CallbackList) -> Progress:
 
 def _is_due(every: Any, epoch: int) -> bool:
     return (epoch + 1) % every == 0 if isinstance(every, int) else (epoch + 1) in every
-
-
-def _device(module: Any) -> torch.device | None:
-    """Returns the device of the first weight, or None."""
-    for weight in module._parameters.values():
-        if weight is not None:
-            return weight.device
-    for child in module._modules.values():
-        if child is not None:
-            found = _device(child)
-            if found is not None:
-                return found
-    return None
 
 
 def _shares(output: torch.Tensor, inputs: Any) -> bool:

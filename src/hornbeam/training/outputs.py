@@ -108,11 +108,15 @@ def per_output(spec: Any, names: list[str] | None, count: int, what: str, shared
         if names is None or any(isinstance(v, dict) for v in spec.values()):
             flat = tree.leaves(spec)
             if len(flat) != count:
-                raise ValueError(f"`{what}` is a dictionary ({', '.join(map(repr, spec))}), but the model's {count} output(s) have no names.")
+                raise ValueError(
+                    f"`{what}` is a dictionary ({', '.join(map(repr, spec))}), but the model's {count} output(s) have no names."
+                )
             return flat
         unknown = [k for k in spec if k not in names]
         if unknown:
-            raise ValueError(f"`{what}` has the key {unknown[0]!r}, which is no output.{did_you_mean(unknown[0], names)} Outputs: {', '.join(map(repr, names))}.")
+            raise ValueError(
+                f"`{what}` has the key {unknown[0]!r}, which is no output.{did_you_mean(unknown[0], names)} Outputs: {', '.join(map(repr, names))}."
+            )
         return [spec.get(n) for n in names]
     if isinstance(spec, (list, tuple)) and not (leaf is not None and leaf(spec)):
         flat = list(spec) if len(spec) == count else tree.leaves(spec)
@@ -121,7 +125,9 @@ def per_output(spec: Any, names: list[str] | None, count: int, what: str, shared
             raise ValueError(f"`{what}` has {len(flat)} entries, but the model has {count} output(s){of}.")
         return flat
     if count > 1 and not shared:
-        raise ValueError(f"`{what}` must be a list or a dictionary: the model has {count} outputs{f' ({names})' if names else ''}. Received: {describe(spec)}")
+        raise ValueError(
+            f"`{what}` must be a list or a dictionary: the model has {count} outputs{f' ({names})' if names else ''}. Received: {describe(spec)}"
+        )
     return [spec] * count
 
 
@@ -171,7 +177,9 @@ class CompileLoss:
         self._parts = [(i, loss, factor) for i, (loss, factor) in enumerate(zip(found, factors, strict=True)) if loss is not None]
         if len(self._parts) > 1:
             titles = [names[i] if names else loss.name for i, loss, _ in self._parts]
-            self.metrics = [LossTracker(f"{t if titles.index(t) == i else f'{t}_{titles[:i].count(t)}'}_loss") for i, t in enumerate(titles)]
+            self.metrics = [
+                LossTracker(f"{t if titles.index(t) == i else f'{t}_{titles[:i].count(t)}'}_loss") for i, t in enumerate(titles)
+            ]
 
     def matched(self, y: Any, y_pred: Any, sample_weight: Any) -> tuple[list[Any], list[Any], list[Any]]:
         """Returns targets, predictions and sample weights as flat lists in the outputs' order."""
@@ -190,7 +198,11 @@ def match(y: Any, y_pred: Any, sample_weight: Any, names: list[str] | None) -> t
     predictions = tree.leaves(y_pred)
     count = len(predictions)
     targets = per_output(y, names, count, "y") if not isinstance(y, torch.Tensor) or count > 1 else [y]
-    weights = [sample_weight] * count if isinstance(sample_weight, torch.Tensor) else per_output(sample_weight, names, count, "sample_weight")
+    weights = (
+        [sample_weight] * count
+        if isinstance(sample_weight, torch.Tensor)
+        else per_output(sample_weight, names, count, "sample_weight")
+    )
     return targets, predictions, weights
 
 

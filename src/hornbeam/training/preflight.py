@@ -36,7 +36,9 @@ def check_counts(**counts: Any) -> None:
 def check_split(validation_split: Any) -> None:
     """Raises where a validation split is not at least 0 and less than 1."""
     if not isinstance(validation_split, (int, float)) or not 0 <= validation_split < 1:
-        raise ValueError(f"`validation_split` must be at least 0 and less than 1: a part of the samples. Received: {validation_split!r}")
+        raise ValueError(
+            f"`validation_split` must be at least 0 and less than 1: a part of the samples. Received: {validation_split!r}"
+        )
 
 
 def check_steps(source: Any, steps: int | None, name: str = "steps_per_epoch") -> None:
@@ -191,5 +193,7 @@ def check_validation(data: Any) -> tuple[Any, Any, Any]:
     if isinstance(data, (tuple, list)) and 1 <= len(data) <= 3:
         return unpack_x_y_sample_weight(tuple(data))
     if isinstance(data, (tuple, list)):
-        raise ValueError(f"`validation_data` must be (x, y), (x, y, sample_weight) or something that gives batches. Received: {describe(data)}")
+        raise ValueError(
+            f"`validation_data` must be (x, y), (x, y, sample_weight) or something that gives batches. Received: {describe(data)}"
+        )
     return (data, None, None)

@@ -68,7 +68,12 @@ class Lines(Progress):
 
     def end(self, done: int, logs: dict[str, Any]) -> None:
         spent = clock() - self.begun
-        parts = [f"{self.title}{done}/{done}", f"{spent:.0f}s", f"{time_text(spent / max(done, 1))}/step", *([logs_text(logs)] if logs else [])]
+        parts = [
+            f"{self.title}{done}/{done}",
+            f"{spent:.0f}s",
+            f"{time_text(spent / max(done, 1))}/step",
+            *([logs_text(logs)] if logs else []),
+        ]
         print(" - ".join(parts), flush=True)
 
 

@@ -42,7 +42,11 @@ class LossTracker(Metric):
         if values.ndim == 0 and (sample_weight is None or isinstance(sample_weight, (int, float))):
             self.add(values.clone(), 1 if sample_weight is None else sample_weight)  # type: ignore[arg-type]
             return
-        weights = torch.ones_like(values) if sample_weight is None else torch.as_tensor(sample_weight).to(values).broadcast_to(values.shape)
+        weights = (
+            torch.ones_like(values)
+            if sample_weight is None
+            else torch.as_tensor(sample_weight).to(values).broadcast_to(values.shape)
+        )
         self._fold()
         self._sum = self._sum_with((values * weights).to(torch.float64).sum())
         self._count = self._count + weights.to(torch.float64).sum()

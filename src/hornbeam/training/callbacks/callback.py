@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -113,16 +114,20 @@ class CallbackList(Callback):
     [<...Callback object at ...>]
     """
 
-    def __init__(self, callbacks: Any = None, add_history: bool = False, add_progbar: bool = False, model: Any = None, **params: Any) -> None:
+    def __init__(
+        self, callbacks: Any = None, add_history: bool = False, add_progbar: bool = False, model: Any = None, **params: Any
+    ) -> None:
         from hornbeam.training.callbacks.history import History
         from hornbeam.training.callbacks.progbar import ProgbarLogger
 
         given = callbacks if isinstance(callbacks, (list, tuple)) else [] if callbacks is None else [callbacks]
         self.callbacks: list[Any] = [c for one in given for c in (one.callbacks if isinstance(one, CallbackList) else [one])]
         for callback in self.callbacks:
-            if not isinstance(callback, Callback) and not hasattr(callback, "on_epoch_end"):
+            if isinstance(callback, type) or not (isinstance(callback, Callback) or hasattr(callback, "on_epoch_end")):
                 hint = f" Make an instance: {callback.__name__}(...)." if isinstance(callback, type) else ""
-                raise ValueError(f"`callbacks` takes instances of Callback. Received: {callback!r} ({type(callback).__name__}).{hint}")
+                raise ValueError(
+                    f"`callbacks` takes instances of Callback. Received: {callback!r} ({type(callback).__name__}).{hint}"
+                )
         if add_progbar and not any(isinstance(c, ProgbarLogger) for c in self.callbacks):
             self.callbacks.append(ProgbarLogger())
         if add_history and not any(isinstance(c, History) for c in self.callbacks):
@@ -146,9 +151,14 @@ class CallbackList(Callback):
 
 
 def _to_all(name: str) -> Callable[..., None]:
-    def call(self: CallbackList, *args: Any, **kwargs: Any) -> None:
+    """Makes the method of CallbackList that calls all callbacks; they get a dictionary for `logs` also where there are none."""
+    places = 0 if name.startswith("set_") else len(inspect.signature(getattr(Callback, name)).parameters) - 2
+
+    def call(self: CallbackList, *args: Any, logs: Any = None) -> None:
+        if not name.startswith("set_") and (len(args) == places or args[places] is None):
+            args = (*args[:places], {} if logs is None else logs)
         for callback in self.callbacks:
-            getattr(callback, name)(*args, **kwargs)
+            getattr(callback, name)(*args)
 
     call.__name__, call.__doc__ = name, getattr(Callback, name).__doc__
     return call

@@ -29,7 +29,9 @@ class MonitorCallback(Callback):
 
     def __init__(self, monitor: str = "val_loss", mode: str = "auto", min_delta: float = 0.0) -> None:
         if mode not in ("auto", "min", "max"):
-            raise ValueError(f"{type(self).__name__}: `mode` must be 'auto', 'min' or 'max'.{did_you_mean(mode, ('auto', 'min', 'max'))} Received: {mode!r}")
+            raise ValueError(
+                f"{type(self).__name__}: `mode` must be 'auto', 'min' or 'max'.{did_you_mean(mode, ('auto', 'min', 'max'))} Received: {mode!r}"
+            )
         self.monitor, self.mode, self.min_delta = monitor, mode, abs(min_delta)
         name = monitor.removeprefix("val_")
         self.grows = mode == "max" or (mode == "auto" and "loss" not in name and any(word in name for word in _GROWS))
@@ -39,7 +41,11 @@ class MonitorCallback(Callback):
         value = (logs or {}).get(self.monitor)
         if value is None:
             known = list(logs or ())
-            hint = "" if self.monitor.removeprefix("val_") == self.monitor or any(k.startswith("val_") for k in known) else " Is validation data missing?"
+            hint = (
+                ""
+                if self.monitor.removeprefix("val_") == self.monitor or any(k.startswith("val_") for k in known)
+                else " Is validation data missing?"
+            )
             warnings.warn(
                 f"{type(self).__name__} watches {self.monitor!r}, which is not among the results: {', '.join(known)}."
                 f"{did_you_mean(self.monitor, known)}{hint}",

@@ -63,7 +63,9 @@ class LearningRateScheduler(Callback):
         try:
             new = float(new)
         except (TypeError, ValueError):
-            raise ValueError(f"LearningRateScheduler: `schedule` must return a number. Received: {new!r} ({type(new).__name__})") from None
+            raise ValueError(
+                f"LearningRateScheduler: `schedule` must return a number. Received: {new!r} ({type(new).__name__})"
+            ) from None
         set_learning_rate(self.model.optimizer, new)
         if self.verbose > 0:
             print(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {new}.", flush=True)
