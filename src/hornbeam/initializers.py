@@ -385,8 +385,9 @@ class STFT(Initializer):
         kernel = torch.cos(angle) if self.side == "real" else -torch.sin(angle)
         if self.window is not None:
             window = _window(self.window, length, self.periodic)
-            norms = {"density": window.square().sum().sqrt(), "spectrum": window.abs().sum()}
-            kernel = kernel * (window / norms.get(self.scaling, 1.0))[:, None, None]  # type: ignore[call-overload]
+            if self.scaling is not None:
+                window = window / (window.square().sum().sqrt() if self.scaling == "density" else window.abs().sum())
+            kernel = kernel * window[:, None, None]
         return kernel.broadcast_to(tuple(shape)).to(dtypes.to_torch(dtype)).contiguous()
 
 

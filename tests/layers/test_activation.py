@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from layers.oracle import close, keras, normal, same, same_shape
+from layers.oracle import close, keras, normal, pair, same, same_shape
 
 from hornbeam import layers
 
 pytestmark = pytest.mark.oracle
-AROUND_ZERO = np.array([[-2.0, -1.0, -0.5, 0.0, 0.3, 0.5, 0.6, 1.0, 2.0, 8.0]], "float32")
+AROUND_ZERO = np.array([[-2.0, -1.0, -0.5, 0.01, 0.3, 0.49, 0.6, 1.0, 1.9, 8.0]], "float32")
+BENDS = torch.tensor([0.0, 0.5, 2.0, 6.0])  # where gradients are a matter of taste
 CASES = [
     *(("Activation", {"activation": a}) for a in ("relu", "softmax", "gelu", "selu", "hard_sigmoid", "linear", None, "leaky_relu", "mish")),
     ("ReLU", {}),
@@ -36,6 +37,9 @@ def test_against_keras(name, kwargs):
     same(name, kwargs, AROUND_ZERO)
     same(name, kwargs, normal(5, 10))
     same_shape(name, kwargs, (None, 10))
+    if name != "PReLU":
+        ours, theirs = pair(name, kwargs)
+        close(ours(BENDS), theirs(BENDS))
 
 
 PRELUS = [({"shared_axes": [1]}, (2, 4, 5)), ({"shared_axes": 1}, (2, 4, 5)), ({"shared_axes": (1, 2)}, (2, 3, 4, 5)), ({"shared_axes": [-1]}, (2, 5))]

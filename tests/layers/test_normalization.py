@@ -63,7 +63,7 @@ def test_rms_scaling_agrees_with_keras():
     agree("LayerNormalization", {"rms_scaling": True, "epsilon": 0.1}, THREE)
 
 
-@pytest.mark.parametrize(("axis", "shape"), [(1, (5,)), ((0, 2), (4, 6)), ((2, 1), (6, 5))])
+@pytest.mark.parametrize(("axis", "shape"), [(1, (5,)), ((0, 2), (4, 6)), ((2, 1), (5, 6))])
 def test_any_axes(axis, shape):
     """Axes that are not the last ones, which Keras's torch backend refuses, by the formula."""
     x, axes = torch.tensor(THREE), axis if isinstance(axis, tuple) else (axis,)
@@ -73,9 +73,7 @@ def test_any_axes(axis, shape):
     assert tuple(layer.gamma.shape) == shape
     with torch.no_grad():
         layer.gamma.copy_(torch.tensor(numbers(*shape)))
-    order = [axes.index(i) for i in sorted(axes)]
-    wide = [s if i in axes else 1 for i, s in enumerate(x.shape)]
-    close(layer(x), expected * layer.gamma.permute(order).reshape(wide))
+    close(layer(x), expected * layer.gamma.view([s if i in axes else 1 for i, s in enumerate(x.shape)]))
     rms = layers.RMSNormalization(axis=axis)
     close(rms(x), x / (x.square().mean(axes, keepdim=True) + 1e-6).sqrt())
 

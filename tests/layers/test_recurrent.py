@@ -31,8 +31,6 @@ KINDS = [
 ]
 OPTIONS = [
     {},
-    {"return_sequences": True},
-    {"return_state": True, "go_backwards": True},
     {"return_sequences": True, "return_state": True, "zero_output_for_mask": True},
     {"return_sequences": True, "return_state": True, "go_backwards": True},
     {"zero_output_for_mask": True, "return_state": True},

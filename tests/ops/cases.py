@@ -17,8 +17,8 @@ def ints(*shape, low=-5, high=6):
 
 A, B, P = floats(3, 4), floats(3, 4), floats(3, 4, low=0.1)
 U = floats(3, 4, low=-0.9, high=0.9)
-I, J = ints(3, 4), ints(3, 4, low=1)
-M = np.asarray(I % 2, bool)
+Z, J = ints(3, 4), ints(3, 4, low=1)
+M = np.asarray(Z % 2, bool)
 N = A.copy()
 N[0, 1] = N[1] = np.nan
 INF = np.array([1.0, np.inf, -np.inf, np.nan, 0.0], "float32")
@@ -28,9 +28,9 @@ IMAGE, SIGNAL, VOLUME = floats(2, 7, 8, 4), floats(2, 9, 4), floats(1, 5, 6, 5, 
 
 UNARY_ANY = "abs absolute negative square sign isnan isinf isfinite isposinf isneginf logical_not isreal trunc"
 UNARY_REAL = (
-    "arcsinh arctan cbrt ceil cos cosh deg2rad erf erfc exp exp2 expm1 fabs floor i0 rad2deg sin sinc sinh tan sigmoid tanh softplus "
-    "softsign silu swish log_sigmoid hard_sigmoid hard_silu hard_swish elu celu selu relu6 relu gelu leaky_relu hard_tanh hard_shrink "
-    "soft_shrink tanh_shrink sparse_plus sparse_sigmoid squareplus signbit"
+    "arcsinh arctan cbrt ceil cos cosh deg2rad erf erfc exp exp2 expm1 fabs floor i0 rad2deg sin sinc sinh tan sigmoid tanh "
+    "softplus softsign silu swish log_sigmoid hard_sigmoid hard_silu hard_swish elu celu selu relu6 relu gelu leaky_relu hard_tanh "
+    "hard_shrink soft_shrink tanh_shrink sparse_plus sparse_sigmoid squareplus signbit"
 )
 BINARY = (
     "add subtract multiply divide true_divide maximum minimum equal not_equal greater greater_equal less less_equal fmax fmin"
@@ -47,24 +47,24 @@ def case(name, *args, **kwargs):
 
 for name in UNARY_ANY.split():
     case(name, A)
-    case(name, I)
+    case(name, Z)
 for name in UNARY_REAL.split():
     case(name, A)
-for name in "arccos arcsin arctanh erfinv".split():
+for name in ["arccos", "arcsin", "arctanh", "erfinv"]:
     case(name, U)
-for name in "log log10 log1p log2 sqrt rsqrt reciprocal".split():
+for name in ["log", "log10", "log1p", "log2", "sqrt", "rsqrt", "reciprocal"]:
     case(name, P)
-for name in "sqrt exp log1p cos tanh sigmoid floor ceil expm1 erf".split():
+for name in ["sqrt", "exp", "log1p", "cos", "tanh", "sigmoid", "floor", "ceil", "expm1", "erf"]:
     case(name, J)
 for name in BINARY.split():
     case(name, A, B)
-    case(name, I, A)
-    case(name, I, J)
+    case(name, Z, A)
+    case(name, Z, J)
     case(name, A, 2)
-    case(name, I, 1.5)
-    case(name, 2, I)
+    case(name, Z, 1.5)
+    case(name, 2, Z)
 for name in REDUCTIONS.split():
-    for x in (A, I) if name != "logsumexp" else (A,):
+    for x in (A, Z) if name != "logsumexp" else (A,):
         case(name, x)
         case(name, x, axis=1)
         case(name, x, axis=-1, keepdims=True)
@@ -75,7 +75,7 @@ for name in NAN_REDUCTIONS.split():
     case(name, N)
     case(name, N, axis=1)
     case(name, N, axis=0, keepdims=True)
-for name in "sum prod mean max min any all std".split():
+for name in ["sum", "prod", "mean", "max", "min", "any", "all", "std"]:
     case(name, M)
 case("sum", np.array([1, 200], "uint8"))
 case("sum", np.array([1, 100], "int8"), axis=0)
@@ -84,9 +84,8 @@ case("min", A, axis=0, initial=0.5)
 case("square", M)
 case("arccosh", floats(4, low=1.0))
 case("angle", A)
-for x in (INF,):
-    for name in "isnan isinf isfinite isposinf isneginf nan_to_num".split():
-        case(name, x)
+for name in ["isnan", "isinf", "isfinite", "isposinf", "isneginf", "nan_to_num"]:
+    case(name, INF)
 case("nan_to_num", INF, nan=1.0, posinf=2.0, neginf=3.0)
 case("arctan2", A, B)
 case("hypot", A, B)
@@ -98,32 +97,32 @@ case("power", P, B)
 case("power", J, 2)
 case("power", 2.0, A)
 case("mod", A, B)
-case("mod", I, J)
+case("mod", Z, J)
 case("fmod", A, B)
 case("floor_divide", A, B)
-case("floor_divide", I, J)
+case("floor_divide", Z, J)
 case("divide_no_nan", A, np.where(M, 0, B).astype("float32"))
 case("gcd", J, J.T.copy().reshape(3, 4))
 case("lcm", J, J[::-1].copy())
-case("ldexp", A, I)
-for name in "logical_and logical_or logical_xor".split():
-    case(name, M, I)
-for name in "bitwise_and bitwise_or bitwise_xor".split():
-    case(name, I, J)
-for name in "left_shift right_shift bitwise_left_shift bitwise_right_shift".split():
+case("ldexp", A, Z)
+for name in ["logical_and", "logical_or", "logical_xor"]:
+    case(name, M, Z)
+for name in ["bitwise_and", "bitwise_or", "bitwise_xor"]:
+    case(name, Z, J)
+for name in ["left_shift", "right_shift", "bitwise_left_shift", "bitwise_right_shift"]:
     case(name, J, J)
-case("bitwise_not", I)
-case("bitwise_invert", I)
+case("bitwise_not", Z)
+case("bitwise_invert", Z)
 case("clip", A, -0.5, 0.5)
-case("clip", I, -2, 2)
+case("clip", Z, -2, 2)
 case("round", A)
 case("round", A, 2)
-case("round", I)
+case("round", Z)
 case("isclose", A, A + 1e-7)
 case("allclose", A, B)
 case("real", A)
 case("conj", A)
-for name in "bartlett blackman hamming hanning".split():
+for name in ["bartlett", "blackman", "hamming", "hanning"]:
     case(name, 7)
 case("kaiser", 7, 2.0)
 # orders and running values
@@ -133,10 +132,10 @@ for axis in (-1, 0, None):
     case("argsort", A, axis=axis)
     case("sort", A, axis=axis)
     case("cumsum", A, axis=axis)
-    case("cumprod", I, axis=axis)
+    case("cumprod", Z, axis=axis)
     case("nancumsum", N, axis=axis)
     case("nancumprod", N, axis=axis)
-    case("count_nonzero", I, axis=axis)
+    case("count_nonzero", Z, axis=axis)
     case("average", A, axis=axis)
     case("quantile", A, 0.3, axis=axis)
     case("percentile", A, 30, axis=axis, keepdims=True)
@@ -165,11 +164,11 @@ case("expand_dims", A, (0, -1))
 case("squeeze", A[None, :, None])
 case("squeeze", A[None, :, None], 2)
 case("concatenate", [A, B], 1)
-case("concatenate", [A, I])
+case("concatenate", [A, Z])
 case("append", A, B)
 case("append", A, B, axis=1)
 case("stack", [A, B], axis=1)
-for name in "vstack hstack dstack".split():
+for name in ["vstack", "hstack", "dstack"]:
     case(name, [A, B])
 case("split", A, 2, axis=1)
 case("split", A, [1, 3], axis=1)
@@ -200,13 +199,13 @@ case("rearrange", C, "a b c -> (b c) a")
 case("take", A, [2, 0], axis=0)
 case("take", A, [[0, -1], [1, 1]], axis=1)
 case("take", A, 3)
-case("take_along_axis", A, I[:, :1] % 4, axis=1)
+case("take_along_axis", A, Z[:, :1] % 4, axis=1)
 case("where", M, A, B)
 case("where", M, A, 0.0)
-case("where", M, 1, I)
+case("where", M, 1, Z)
 case("select", [A > 0, B > 0], [A, B], 7.0)
-case("isin", I, [1, 2, 3])
-case("isin", I, [1, 2, 3], invert=True)
+case("isin", Z, [1, 2, 3])
+case("isin", Z, [1, 2, 3], invert=True)
 case("slice", A, [1, 0], [2, 3])
 case("slice_update", A, [1, 1], B[:2, :2])
 case("scatter", [[0, 1], [2, 3], [0, 1]], [1.0, 2.0, 3.0], (3, 4))
@@ -216,7 +215,7 @@ case("scatter_update", A, [[0, 1], [0, 1]], [5.0, 6.0], reduction="add")
 case("scatter_update", A, [[0, 1], [2, 1]], [5.0, 6.0], reduction="max")
 case("scatter_update", A, [[0, 1], [2, 1]], [5.0, 6.0], reduction="min")
 case("scatter_update", A, [[0, 1], [2, 1]], [5.0, 6.0], reduction="mul")
-for name in "segment_sum segment_max segment_min segment_prod".split():
+for name in ["segment_sum", "segment_max", "segment_min", "segment_prod"]:
     case(name, A, np.array([0, 0, 2]), 4)
     case(name, np.array([1, 2, 3], "int32"), np.array([0, 1, 1]))
 case("searchsorted", np.sort(A[0]), B[0])
@@ -237,7 +236,7 @@ case("zeros", (2, 3))
 case("ones", (2, 3), dtype="int32")
 case("full", (2, 3), 4.0)
 case("full", (2, 3), 4)
-case("zeros_like", I)
+case("zeros_like", Z)
 case("ones_like", A, dtype="int32")
 case("full_like", A, 2)
 case("arange", 5)
@@ -254,7 +253,7 @@ case("geomspace", 1.0, 16.0, 5)
 case("meshgrid", [1.0, 2.0, 3.0], [4.0, 5.0])
 case("meshgrid", [1, 2, 3], [4, 5], indexing="ij")
 case("vander", A[0])
-case("vander", I[0], N=2, increasing=True)
+case("vander", Z[0], N=2, increasing=True)
 case("cast", A, "int32")
 case("cast", A, "float16")
 case("saturate_cast", A * 500, "uint8")
@@ -266,7 +265,7 @@ case("copy", A)
 case("ndim", A)
 # linear algebra
 case("matmul", A, B.T)
-case("matmul", I, J.T)
+case("matmul", Z, J.T)
 case("matmul", C, A.T)
 case("dot", A, B.T)
 case("dot", A, 2.0)
@@ -278,7 +277,7 @@ case("outer", A[0], B[0])
 case("tensordot", C, floats(3, 4, 5))
 case("tensordot", C, A, axes=[[2], [1]])
 case("einsum", "ij,kj->ik", A, B)
-case("einsum", "ij->j", I)
+case("einsum", "ij->j", Z)
 case("kron", A, B)
 case("cross", A[0, :3], B[0, :3])
 case("diag", A[0], k=1)
@@ -286,7 +285,7 @@ case("diag", A)
 case("diagflat", A[:2, :2])
 case("diagonal", C, axis1=1, axis2=2)
 case("trace", A)
-case("trace", I)
+case("trace", Z)
 case("tril", A, k=1)
 case("triu", A, k=-1)
 case("norm", A)
@@ -313,7 +312,7 @@ case("lu_factor", SPD)
 case("cdist", A, B)
 case("corrcoef", A)
 case("diff", A)
-case("diff", I, n=2, axis=1)
+case("diff", Z, n=2, axis=1)
 case("trapezoid", A)
 case("trapezoid", A, dx=0.5, axis=0)
 for mode in ("valid", "same", "full"):
@@ -328,7 +327,6 @@ case("softmax", C, axis=1)
 case("softmax", C, axis=(0, 2))
 case("softmax", C, axis=None)
 case("log_softmax", C, axis=(0, 1))
-case("sparsemax", A)
 case("glu", A, axis=1)
 case("gelu", A, approximate=False)
 case("threshold", A, 0.5, 2.0)

@@ -190,7 +190,7 @@ def test_state_moves_to_another_optimizer_and_training_goes_on_alike(name: str) 
 def test_a_state_that_does_not_fit_is_refused() -> None:
     optimizer = Adam()
     optimizer.build([nn.Parameter(torch.zeros(2))])
-    with pytest.raises(ValueError, match="does not fit adam.*Missing: .*'variable_0_momentum'"):
+    with pytest.raises(ValueError, match=r"does not fit adam.*Missing: .*'variable_0_momentum'"):
         optimizer.load_state_dict({"iteration": torch.tensor(1)})
     with pytest.raises(ValueError, match=r"'variable_0_momentum' has shape \(2,\). Received: shape \(3,\)"):
         optimizer.load_state_dict({k: torch.zeros(3) if v.dim() else v for k, v in optimizer.state_dict().items()})

@@ -41,7 +41,7 @@ class KerasSpelling(Model):
         y_pred = self(x, training=True)
         loss = self.compute_loss(x=x, y=y, y_pred=y_pred)
         loss.backward()
-        trainable_weights = [v for v in self.trainable_weights]
+        trainable_weights = list(self.trainable_weights)
         gradients = [v.value.grad for v in trainable_weights]
         with torch.no_grad():
             self.optimizer.apply(gradients, trainable_weights)
@@ -164,10 +164,13 @@ def test_frozen_weights_stay_and_come_back_when_thawed():
     assert not torch.equal(base, model.layers[0].kernel)
 
 
-@pytest.mark.parametrize("make", [
-    lambda ps: torch.optim.SGD(ps, lr=0.01),
-    lambda ps: torch.optim.AdamW(ps, lr=0.01),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda ps: torch.optim.SGD(ps, lr=0.01),
+        lambda ps: torch.optim.AdamW(ps, lr=0.01),
+    ],
+)
 def test_torch_optimizers_and_losses_train_as_in_a_hand_written_loop(make):
     model = linear()
     twin = copy.deepcopy(model)

@@ -77,10 +77,16 @@ WATCHERS = {
     "validation data": {"validation_data": (X[:40], Y[:40])},
     "validation every other epoch": {"validation_data": (X[:40], Y[:40]), "validation_freq": 2},
     "callbacks that draw": {
-        "callbacks": [callbacks.LambdaCallback(on_epoch_begin=draws, on_epoch_end=draws, on_train_batch_end=draws, on_train_batch_begin=draws)]
+        "callbacks": [
+            callbacks.LambdaCallback(
+                on_epoch_begin=draws, on_epoch_end=draws, on_train_batch_end=draws, on_train_batch_begin=draws
+            )
+        ]
     },
     "callbacks that predict": {
-        "callbacks": [callbacks.LambdaCallback(on_train_batch_end=lambda b, logs: logs["loss"] and 0, on_epoch_end=lambda e, logs: draws())]
+        "callbacks": [
+            callbacks.LambdaCallback(on_train_batch_end=lambda b, logs: logs["loss"] and 0, on_epoch_end=lambda e, logs: draws())
+        ]
     },
     "verbose": {"verbose": 2},
     "a predict before": {"before": lambda m: predicts(m)},
@@ -88,7 +94,7 @@ WATCHERS = {
     "an evaluate before": {"before": lambda m: m.evaluate(X, Y, verbose=0)},
     "a look before": {"before": lambda m: (m.build((None, 6)), m.summary(print_fn=lambda *a, **k: None), repr(m))},
     "a copy before": {"before": lambda m: (m.build((None, 6)), copy.deepcopy(m))},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("watcher", WATCHERS)
@@ -217,7 +223,8 @@ def test_the_path_from_fit_to_the_kernel_is_short():
             frames.append(frame.f_code)
             return super().call(x)
 
-    for model in (Sequential([Input((6,)), Probe(4)]), Model(x := Input((6,)), Probe(4)(x))):
+    x = Input((6,))
+    for model in (Sequential([Input((6,)), Probe(4)]), Model(x, Probe(4)(x))):
         model.compile("adam", losses.SparseCategoricalCrossentropy(from_logits=True))
         model.fit(X, Y, verbose=0, epochs=1)
         files = {c.co_filename for c in frames if "hornbeam" in c.co_filename and not c.co_filename.startswith("<")}

@@ -11,7 +11,6 @@ import torch
 from hornbeam.core.clean import clean_context
 from hornbeam.graph.context import context
 
-
 times_seeded = 0  # so that a training loop notices that it was seeded anew, also with the same seed
 
 

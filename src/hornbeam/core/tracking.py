@@ -100,17 +100,13 @@ def hold(value: Any) -> Holder:
     return holder
 
 
-def track(value: Any, changed: Callable[[], None]) -> Any:
-    """Returns a plain list or dict as one that reports its changes."""
-    if type(value) is list:
-        made = TrackedList(value)
-        made._changed = changed
-        return made
-    if type(value) is dict:
-        kept = TrackedDict(value)
-        kept._changed = changed
-        return kept
-    return value
+def track(value: Any, changed: Callable[[Any], None]) -> Any:
+    """Returns a plain list or dict as one that reports when layers come in (or, where it holds some, any change)."""
+    if type(value) not in (list, dict):
+        return value
+    made: Any = TrackedList(value) if type(value) is list else TrackedDict(value)
+    made._changed, made._holds = changed, holds_modules(value)
+    return made
 
 
 def _reporting(base: type, name: str) -> Callable[..., Any]:
@@ -118,7 +114,8 @@ def _reporting(base: type, name: str) -> Callable[..., Any]:
 
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         result = plain(self, *args, **kwargs)
-        self._changed()
+        if self._changed is not None and (self._holds or holds_modules((*args, *kwargs.values()))):
+            self._changed(self)
         return result
 
     method.__name__ = name
@@ -128,7 +125,8 @@ def _reporting(base: type, name: str) -> Callable[..., Any]:
 class TrackedList(list):  # type: ignore[type-arg]
     """A list on a layer; a layer put into it later is a child from then on."""
 
-    _changed: Callable[[], None] = staticmethod(lambda: None)
+    _changed: Callable[[Any], None] | None = None
+    _holds: bool = False
 
     def __reduce__(self) -> Any:
         return list, (list(self),)
@@ -137,7 +135,8 @@ class TrackedList(list):  # type: ignore[type-arg]
 class TrackedDict(dict):  # type: ignore[type-arg]
     """A dict on a layer; a layer put into it later is a child from then on."""
 
-    _changed: Callable[[], None] = staticmethod(lambda: None)
+    _changed: Callable[[Any], None] | None = None
+    _holds: bool = False
 
     def __reduce__(self) -> Any:
         return dict, (dict(self),)

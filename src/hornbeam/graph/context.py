@@ -39,6 +39,10 @@ class Context(threading.local):
     root: Any = None
     build_dtype: str | None = None
 
+    def __init__(self) -> None:
+        for name in Context.__annotations__:  # torch.compile guards on what an instance holds: all of it, from the start
+            setattr(self, name, getattr(Context, name))
+
 
 context = Context()
 

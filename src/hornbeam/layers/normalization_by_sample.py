@@ -22,8 +22,13 @@ def checked_axes(axis: Any, layer: Layer) -> Any:
 
 
 def axes_of(axis: Any, rank: int) -> list[int]:
-    """Returns the axes counted from 0, in the order given."""
-    return [a % rank for a in (axis if isinstance(axis, (list, tuple)) else [axis])]
+    """Returns the axes counted from 0, in order."""
+    return sorted(a % rank for a in (axis if isinstance(axis, (list, tuple)) else [axis]))
+
+
+def in_order(axis: Any, rank: int) -> list[int]:
+    """Returns the axes as a list in order, each written as it was: what Keras keeps after a build."""
+    return sorted(axis if isinstance(axis, (list, tuple)) else [axis], key=lambda a: a % rank)
 
 
 def are_last(axes: list[int], rank: int) -> bool:
@@ -66,8 +71,8 @@ class LayerNormalization(ScaledNormalization):
 
     def build(self, input_shape: Any) -> None:
         """Makes `gamma` and `beta` of the sizes of the normalized axes."""
-        axes = self.axis if isinstance(self.axis, list) else [self.axis]
-        self._add_scale_and_shift(tuple(self._known_size(input_shape, a) for a in axes))
+        self.axis = in_order(self.axis, len(input_shape))
+        self._add_scale_and_shift(tuple(self._known_size(input_shape, a) for a in self.axis))
 
     def _declared_weights(self) -> tuple[str, ...]:
         return ("gamma",) * (self.scale or self.rms_scaling) + ("beta",) * (self.center and not self.rms_scaling)
@@ -142,7 +147,9 @@ class GroupNormalization(ScaledNormalization):
         x = inputs if inputs.is_floating_point() else inputs.to(self._compute)
         weight = self.gamma if self.gamma is not None else self.beta
         view = channel_view(x if weight is None else x.to(weight.dtype), self.axis)
-        y = torch.group_norm(view, self.groups, self.gamma, self.beta, self.epsilon)
+        beta, alone = (self.beta, None) if self.gamma is not None else (None, self.beta)  # torch has no gradient for a shift alone
+        y = torch.group_norm(view, self.groups, self.gamma, beta, self.epsilon)
+        y = y if alone is None else y + alone.view(-1, *(1,) * (view.dim() - 2))
         return from_channel_view(y.to(x.dtype), self.axis, x.dim())
 
 
@@ -170,7 +177,8 @@ class RMSNormalization(Layer):
 
     def build(self, input_shape: Any) -> None:
         """Makes `scale` of the sizes of the normalized axes."""
-        sizes = [input_shape[a] for a in axes_of(self.axis, len(input_shape))]
+        self.axis = in_order(self.axis, len(input_shape))
+        sizes = [input_shape[a] for a in self.axis]
         if None in sizes:
             raise ValueError(f"RMSNormalization layer {self.name!r} needs known sizes on axis {self.axis}. Received: input shape {tuple(input_shape)}.")
         self.scale = self.add_weight(tuple(sizes), "ones", autocast=False, name="scale")

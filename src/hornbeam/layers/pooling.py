@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from hornbeam.core.calls import kept_dtype
 from hornbeam.core.input_spec import InputSpec
 from hornbeam.core.registry import public
 from hornbeam.layers.spatial import SpatialLayer, kernel_view, layer_view, output_size, pad_axes, same_padding, two_axes
@@ -65,6 +66,9 @@ class BaseMaxPooling(BasePooling):
             lowest = -math.inf if x.is_floating_point() else torch.iinfo(x.dtype).min
             x, pads = pad_axes(x, pads, self._channels_last, lowest), [(0, 0)] * self.rank
         return self._windows(x, pads, _MAX)
+
+    def _output_dtype(self, inputs: Any) -> str:
+        return kept_dtype(self, inputs)
 
 
 class BaseAveragePooling(BasePooling):

@@ -141,7 +141,8 @@ class Model(Layer):
     _loss_tracker: Any = None
     _plan: Any = None
 
-    compile, get_compile_config, compile_from_config = compiling.compile, compiling.get_compile_config, compiling.compile_from_config
+    compile = compiling.compile
+    get_compile_config, compile_from_config = compiling.get_compile_config, compiling.compile_from_config
     metrics, metrics_names = property(compiling.metrics), property(compiling.metrics_names)
     reset_metrics, get_metrics_result = compiling.reset_metrics, compiling.get_metrics_result
     fit, evaluate, predict = loop.fit, loop.evaluate, loop.predict

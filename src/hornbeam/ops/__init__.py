@@ -23,7 +23,6 @@ from hornbeam.ops.activation import relu6 as relu6
 from hornbeam.ops.activation import selu as selu
 from hornbeam.ops.activation import sigmoid as sigmoid
 from hornbeam.ops.activation import silu as silu
-from hornbeam.ops.activation import swish as swish
 from hornbeam.ops.activation import soft_shrink as soft_shrink
 from hornbeam.ops.activation import softmax as softmax
 from hornbeam.ops.activation import softplus as softplus
@@ -32,6 +31,7 @@ from hornbeam.ops.activation import sparse_plus as sparse_plus
 from hornbeam.ops.activation import sparse_sigmoid as sparse_sigmoid
 from hornbeam.ops.activation import sparsemax as sparsemax
 from hornbeam.ops.activation import squareplus as squareplus
+from hornbeam.ops.activation import swish as swish
 from hornbeam.ops.activation import tanh as tanh
 from hornbeam.ops.activation import tanh_shrink as tanh_shrink
 from hornbeam.ops.activation import threshold as threshold

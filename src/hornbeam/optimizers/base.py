@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -10,15 +9,15 @@ import torch
 from torch import Tensor
 
 from hornbeam.core import registry
-from hornbeam.core.errors import describe, did_you_mean
-from hornbeam.core.init_args import Configurable, signature_names
+from hornbeam.core.errors import describe
+from hornbeam.core.init_args import Configurable
+from hornbeam.optimizers.arguments import check_range, check_unknown
 from hornbeam.optimizers.mirrored import Count, Mirrored, Rate
 from hornbeam.optimizers.part import Part, Scalar, blend, clip_each, clip_together, clip_values, descend, only_if, same_objects
 from hornbeam.optimizers.schedules import LearningRateSchedule
 from hornbeam.optimizers.selecting import Selecting
 
 LearningRate = float | LearningRateSchedule | Callable[[], float]
-_SPELLINGS = {"lr": "learning_rate", "eps": "epsilon", "betas": "beta_1", "wd": "weight_decay", "alpha": "rho"}
 _is_compiling = torch.compiler.is_compiling
 
 
@@ -74,7 +73,7 @@ class Optimizer(Selecting, Configurable):
         **kwargs: Any,
     ) -> None:
         Selecting.__init__(self)
-        _check_arguments(type(self), kwargs)
+        check_unknown(type(self), kwargs)
         if sum(c is not None for c in (clipnorm, clipvalue, global_clipnorm)) > 1:
             given = f"clipnorm={clipnorm}, clipvalue={clipvalue}, global_clipnorm={global_clipnorm}"
             raise ValueError(f"{type(self).__name__} takes one of clipnorm, clipvalue and global_clipnorm. Received: {given}")
@@ -119,13 +118,13 @@ class Optimizer(Selecting, Configurable):
             number = None
         if number is None:
             raise ValueError(
-                f"learning_rate of {type(self).__name__} must be a number, a LearningRateSchedule, or a callable without arguments "
-                f"that returns the number. Received: {describe(value)}"
+                f"learning_rate of {type(self).__name__} must be a number, a LearningRateSchedule, or a callable without "
+                f"arguments that returns the number. Received: {describe(value)}"
             )
         if self._schedule is not None:
             raise TypeError(
-                f"{type(self).__name__} takes its learning rate from {type(self._schedule).__name__}, so it cannot be set to a number. "
-                "Make the optimizer with a number, or set another schedule."
+                f"{type(self).__name__} takes its learning rate from {type(self._schedule).__name__}, so it cannot be set to a "
+                "number. Make the optimizer with a number, or set another schedule."
             )
         self._rate.set(number)
 
@@ -393,23 +392,3 @@ class Optimizer(Selecting, Configurable):
     def __repr__(self) -> str:
         rate = "" if self._schedule else f"learning_rate={self._rate.get():.4g}, "
         return f"<{type(self).__name__} {rate}iterations={int(self.iterations)}>"
-
-def check_range(optimizer: Any, name: str, value: float, low: float = 0.0, high: float = 1.0) -> None:
-    """Raises where an argument is outside [low, high]."""
-    if not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ValueError(f"{name} of {type(optimizer).__name__} must be in the range [{low:g}, {high:g}]. Received: {value!r}")
-
-
-def _check_arguments(cls: type, given: dict[str, Any]) -> None:
-    if "decay" in given:
-        given.pop("decay")
-        warnings.warn("`decay` is ignored: pass a schedule as learning_rate instead.", stacklevel=4)
-    if not given:
-        return
-    known = signature_names(cls)
-    parts = []
-    for name in given:
-        meant = _SPELLINGS.get(name)
-        hint = f" Did you mean {meant!r}?" if meant in known else did_you_mean(name, known)
-        parts.append(f"{name!r}.{hint}")
-    raise TypeError(f"{cls.__name__} got an argument it does not know: {' '.join(parts)} It takes: {', '.join(known)}.")

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hornbeam.optimizers.base import LearningRate, Optimizer, check_range
+from hornbeam.optimizers.arguments import check_range
+from hornbeam.optimizers.base import LearningRate, Optimizer
 from hornbeam.optimizers.part import Part, Scalar, blend, descend
 
 

@@ -97,17 +97,24 @@ class LossScaleOptimizer(Optimizer):
     def _entries(self) -> list[tuple[str, str, Any]]:
         return super()._entries() + [(path, f"inner/{key}", thing) for path, key, thing in self.inner_optimizer._entries()]
 
+    def check_finite(self, grads: Sequence[Tensor | None]) -> Tensor:
+        """Returns whether every element of every gradient is finite, as a tensor of shape ()."""
+        given = [g for g in grads if g is not None]
+        if not given:
+            raise ValueError(f"{self.name} got no gradient for any variable.")
+        return torch.stack([torch.isfinite(g).all().to(given[0].device) for g in given]).all()
+
     def apply(self, grads: Sequence[Tensor | None], trainable_variables: Sequence[Tensor] | None = None) -> None:
         """Makes one step with gradients of the scaled loss, or skips it where one of them is not finite."""
         if not self.built:
             self._build_for(trainable_variables)
-        inner, given = self.inner_optimizer, [g for g in grads if g is not None]
+        inner = self.inner_optimizer
         with torch.no_grad():
-            finite = torch.stack([torch.isfinite(g).all().to(given[0].device) for g in given]).all() if given else None
+            finite = self.check_finite(grads)
             if torch.compiler.is_compiling():
-                self._compiled_apply(grads, trainable_variables, finite)  # type: ignore[arg-type]
+                self._compiled_apply(grads, trainable_variables, finite)
                 return
-            if finite is not None and not bool(finite):
+            if not bool(finite):
                 self._good.set(0)
                 self._scale.set(self._scale.get() / 2)
                 return

@@ -81,10 +81,11 @@ def _kernel_works(kernel: str, device: str, dtype: torch.dtype) -> bool:
     try:
         if kernel == "adam":
             steps = [torch.full((), 1e9, device=device)]
-            betas = {"beta1": 0.9, "beta2": 0.9}
-            torch._fused_adam_(one, zeros[0], zeros[1], zeros[2], [], steps, eps=0.1, amsgrad=False, **betas, **shared)
+            shared |= {"beta1": 0.9, "beta2": 0.9, "eps": 0.1, "amsgrad": False}
+            torch._fused_adam_(one, zeros[0], zeros[1], zeros[2], [], steps, **shared)
         else:
-            torch._fused_sgd_(one, zeros[0], zeros[1], momentum=0.9, dampening=0.0, nesterov=False, is_first_step=False, **shared)
+            shared |= {"momentum": 0.9, "dampening": 0.0, "nesterov": False, "is_first_step": False}
+            torch._fused_sgd_(one, zeros[0], zeros[1], **shared)
     except (AttributeError, RuntimeError, TypeError, NotImplementedError):
         return False
     return True

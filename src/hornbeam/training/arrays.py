@@ -66,7 +66,8 @@ def _from_objects(array: np.ndarray, name: str) -> torch.Tensor:
             pass
         if array.ndim == 1 and array.size and hasattr(array[0], "__len__") and not isinstance(array[0], (str, bytes)):
             raise ValueError(
-                f"`{name}` holds rows of different lengths ({len(array[0])}, …). Pad them to one length, for example with `pad_sequences`."
+                f"`{name}` holds rows of different lengths ({len(array[0])}, …). "
+                f"Pad them to one length, for example with `pad_sequences`."
             )
     kind = "text" if array.dtype.kind in "US" or (array.size and isinstance(array.flat[0], (str, bytes))) else "no numbers"
     way = " Turn it into integers first, for example with a TextVectorization or StringLookup layer." if kind == "text" else ""

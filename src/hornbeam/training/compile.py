@@ -15,16 +15,17 @@ from hornbeam.training.tracker import LossTracker
 
 
 def compile(
-    self: Any, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None, weighted_metrics: Any = None,
-    run_eagerly: bool = False, steps_per_execution: int = 1, jit_compile: bool | str = "auto", auto_scale_loss: bool = True,
+    self: Any, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
+    weighted_metrics: Any = None, run_eagerly: bool = False, steps_per_execution: int = 1, jit_compile: bool | str = "auto",
+    auto_scale_loss: bool = True,
 ) -> None:  # fmt: skip
     """Says how the model is trained.
 
     Args:
         optimizer: name, optimizer, or any `torch.optim` optimizer.
-        loss: name, loss, function `f(y_true, y_pred)` or torch loss module; a list or dictionary of such where there are several outputs.
+        loss: name, loss, function `f(y_true, y_pred)` or torch loss module; for several outputs a list or dictionary of such.
         loss_weights: factors of the losses, as a list or dictionary.
-        metrics: metrics by name, object or function; "accuracy" and "crossentropy" are chosen by the shapes of targets and outputs.
+        metrics: metrics by name, object or function; "accuracy" and "crossentropy" become the kind that the shapes need.
         weighted_metrics: metrics that take sample weights.
         run_eagerly: never compile a step.
         steps_per_execution: steps between two looks at callbacks.
@@ -63,7 +64,8 @@ def compile(
         _loss_tracker=LossTracker("loss"),
         _plan=None,
         _compile_config={
-            "optimizer": optimizer, "loss": loss, "loss_weights": loss_weights, "metrics": metrics, "weighted_metrics": weighted_metrics,
+            "optimizer": optimizer, "loss": loss, "loss_weights": loss_weights,
+            "metrics": metrics, "weighted_metrics": weighted_metrics,
             "run_eagerly": run_eagerly, "steps_per_execution": steps_per_execution, "jit_compile": jit_compile,
         },
     )  # fmt: skip
@@ -123,7 +125,7 @@ def compile_from_config(self: Any, config: dict[str, Any]) -> None:
 
 
 def named_in_order(model: Any, logs: dict[str, Any]) -> Any:
-    """Returns results as `evaluate` lists them: the loss first, then metrics, then what has a name of its own; one alone as it is."""
+    """Returns results as `evaluate` lists them: the loss, metrics, what has a name of its own; one alone as it is."""
     names: list[str] = []
     for metric in model.metrics:
         names.extend([m.name for m in metric.metrics] if isinstance(metric, CompileMetrics) else [metric.name])

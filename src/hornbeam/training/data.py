@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -187,7 +187,7 @@ class Stream:
         if self._form is None:
             self._form = form
         elif form != self._form:
-            changed = next((pair for pair in itertools.zip_longest(self._form, form) if pair[0] != pair[1]), None)
+            changed = next(pair for pair in itertools.zip_longest(self._form, form) if pair[0] != pair[1])
             raise ValueError(
                 f"A batch has another form than the first one: (name, (dtype, rank)) was {changed[0]}, is {changed[1]}."
             )
@@ -260,14 +260,18 @@ def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[Any, Any]:
     kept = int(rows * (1.0 - share))
     if kept in (0, rows):
         raise ValueError(
-            f"validation_split={share} of {rows} samples leaves {kept} for training and {rows - kept} for validation. Use another split."
+            f"validation_split={share} of {rows} samples leaves {kept} for training and {rows - kept} for validation. "
+            f"Use another split."
         )
-    part = lambda cut: tree.map_leaves(lambda t: None if t is None else t[cut], nest)
+
+    def part(cut: slice) -> Any:
+        return tree.map_leaves(lambda t: None if t is None else t[cut], nest)
+
     return part(slice(None, kept)), part(slice(kept, None))
 
 
-def epochs(source: Arrays | Stream, orders: Any, steps: int | None, pause: Any) -> Iterator[Iterable[Any]]:
-    """Yields, epoch by epoch, the batches: a pass over the data, or at most `steps` of it, going on where the last epoch ended."""
+def epochs(source: Arrays | Stream, orders: Any, steps: int | None, pause: Any) -> Iterator[Iterator[Any]]:
+    """Yields, epoch by epoch, the batches: a pass over the data, or at most `steps`, going on where the last epoch ended."""
     passes = source.passes(orders, pause)
     if steps is None:
         yield from passes

@@ -21,9 +21,11 @@ class CompiledStep:
         import torch._dynamo.config as config
 
         config.trace_autograd_ops = True
-        self.model, self.signature, self.failed = model, None, False
+        self.model, self.failed = model, False
+        self.signature: Any = None
+        self.plan_key = plan_key(model)
         on_cpu = next(iter(model.trainable_weights)).device.type == "cpu"
-        options = {
+        options: dict[str, Any] = {
             "fallback_random": True,
             "size_asserts": False,
             "alignment_asserts": False,
@@ -67,7 +69,6 @@ def training_stepper(model: Any) -> Any:
     kept = model.__dict__.get("_compiled_step")
     if kept is None or kept.model is not model or kept.plan_key != plan_key(model):
         kept = model.__dict__["_compiled_step"] = CompiledStep(model)
-        kept.plan_key = plan_key(model)
     return kept
 
 

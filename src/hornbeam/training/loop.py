@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,10 @@ from hornbeam.training.results import LazyLogs, read_results
 
 
 def fit(
-    self: Any, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto", callbacks: Any = None,
-    validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True, class_weight: Any = None, sample_weight: Any = None,
-    initial_epoch: int = 0, steps_per_epoch: int | None = None, validation_steps: int | None = None,
+    self: Any, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
+    callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True,
+    class_weight: Any = None, sample_weight: Any = None, initial_epoch: int = 0, steps_per_epoch: int | None = None,
+    validation_steps: int | None = None,
     validation_batch_size: int | None = None, validation_freq: Any = 1,
 ) -> History:  # fmt: skip
     """Trains the model on data, for a number of epochs.
@@ -82,11 +84,11 @@ def fit(
                     logs = run(batch)
                     done += 1
                     if each:
-                        _call(each, "on_train_batch_end", stream, done - 1, LazyLogs(lambda logs=logs: read_results(self, logs)))
+                        _call(each, "on_train_batch_end", stream, done - 1, LazyLogs(partial(read_results, self, logs)))
                         if self.stop_training:
                             break
                     if clock() >= display.due:
-                        display.show(done, lambda logs=logs: read_results(self, logs))
+                        display.show(done, partial(read_results, self, logs))
             short = not done or (done < (steps_per_epoch or 0) and getattr(source, "once", False) and not self.stop_training)
             if short:
                 warnings.warn(f"The data ended after {done} batches of epoch {epoch + 1}; training stops.", stacklevel=2)
@@ -144,9 +146,9 @@ def _evaluate(self: Any, source: Any, steps: int | None, hooks: CallbackList, di
             logs = run(batch)
             done += 1
             for hook in each:
-                hook.on_test_batch_end(done - 1, LazyLogs(lambda logs=logs: read_results(self, logs)))
+                hook.on_test_batch_end(done - 1, LazyLogs(partial(read_results, self, logs)))
             if clock() >= display.due:
-                display.show(done, lambda logs=logs: read_results(self, logs))
+                display.show(done, partial(read_results, self, logs))
     logs = read_results(self, logs)
     display.end(done, logs)
     hooks.on_test_end(logs)
@@ -165,9 +167,9 @@ def predict(
         steps: batches to take; all there are unless given.
         callbacks: callbacks.
     """
-    if steps is None and callbacks is None and isinstance(x, (np.ndarray, torch.Tensor)) and (verbose == "auto" or not verbose):
-        if x.ndim and 0 < len(x) <= (batch_size or 32) and step.is_default(self, "predict_step"):
-            return predict_on_batch(self, x)
+    small = isinstance(x, (np.ndarray, torch.Tensor)) and x.ndim and 0 < len(x) <= (batch_size or 32)
+    if small and steps is None and callbacks is None and (verbose == "auto" or not verbose):
+        return predict_on_batch(self, x)
     preflight.check_counts(batch_size=batch_size, steps=steps)
     source = data.make_source(x, None, None, batch_size)
     preflight.check_steps(source, steps, "steps")
@@ -236,12 +238,14 @@ def train_on_batch(
     prepare(self, source, None)
     self.reset_metrics()
     with stream_of(self):
-        logs = _begin_epoch(self)(next(data.epochs(source, None, None, nullcontext).__next__()))
+        logs = _begin_epoch(self)(next(next(data.epochs(source, None, None, nullcontext))))
     logs = read_results(self, logs)
     return logs if return_dict else named_in_order(self, logs)
 
 
-def test_on_batch(self: Any, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+def test_on_batch(
+    self: Any, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False  # noqa: PT028 - Keras's name, no test
+) -> Any:  # fmt: skip
     """Evaluates one batch and returns its loss and metrics; arguments as in `train_on_batch`."""
     preflight.check_compiled(self, "test_on_batch")
     source = data.Arrays(x, y, sample_weight)
@@ -249,7 +253,7 @@ def test_on_batch(self: Any, x: Any, y: Any = None, sample_weight: Any = None, r
     prepare(self, source, None, training=False)
     self.reset_metrics()
     with torch.no_grad():
-        logs = step.stepper(self, "test_step", step.testing_step)(next(data.epochs(source, None, None, nullcontext).__next__()))
+        logs = step.stepper(self, "test_step", step.testing_step)(next(next(data.epochs(source, None, None, nullcontext))))
     logs = read_results(self, logs)
     return logs if return_dict else named_in_order(self, logs)
 

@@ -115,7 +115,8 @@ def per_output(spec: Any, names: list[str] | None, count: int, what: str, shared
         unknown = [k for k in spec if k not in names]
         if unknown:
             raise ValueError(
-                f"`{what}` has the key {unknown[0]!r}, which is no output.{did_you_mean(unknown[0], names)} Outputs: {', '.join(map(repr, names))}."
+                f"`{what}` has the key {unknown[0]!r}, which is no output.{did_you_mean(unknown[0], names)} "
+                f"Outputs: {', '.join(map(repr, names))}."
             )
         return [spec.get(n) for n in names]
     if isinstance(spec, (list, tuple)) and not (leaf is not None and leaf(spec)):
@@ -126,7 +127,8 @@ def per_output(spec: Any, names: list[str] | None, count: int, what: str, shared
         return flat
     if count > 1 and not shared:
         raise ValueError(
-            f"`{what}` must be a list or a dictionary: the model has {count} outputs{f' ({names})' if names else ''}. Received: {describe(spec)}"
+            f"`{what}` must be a list or a dictionary: the model has {count} outputs{f' ({names})' if names else ''}. "
+            f"Received: {describe(spec)}"
         )
     return [spec] * count
 
@@ -146,7 +148,7 @@ class CompileLoss:
         self.loss, self.loss_weights, self.known = loss, loss_weights, names
         self.metrics: list[LossTracker] = []
         self._single: Any = None
-        self._parts: list[tuple[int, Any, Any]] | None = None
+        self._parts: Any = None
         if not isinstance(loss, (list, tuple, dict)):
             self.loss = get_loss(loss)
             self._single = self.loss if loss_weights is None else None
@@ -158,7 +160,8 @@ class CompileLoss:
             self.build(y, y_pred)
         targets, predictions, weights = self.matched(y, y_pred, sample_weight)
         total = None
-        for (index, loss, factor), tracker in zip(self._parts, self.metrics or [None] * len(self._parts), strict=True):  # type: ignore[arg-type]
+        trackers: list[Any] = self.metrics or [None] * len(self._parts)
+        for (index, loss, factor), tracker in zip(self._parts, trackers, strict=True):
             value = loss(targets[index], predictions[index], weights[index])
             if tracker is not None and not torch.compiler.is_compiling():
                 tracker.add(value.detach(), len(predictions[index]))
@@ -218,7 +221,7 @@ class CompileMetrics:
 
     def __init__(self, metrics: Any = None, weighted_metrics: Any = None, names: list[str] | None = None) -> None:
         self.given, self.weighted, self.known = metrics, weighted_metrics, names
-        self._parts: list[tuple[int, Metric, str, bool]] | None = None
+        self._parts: Any = None
         self._plain: list[Any] | None = None
 
     def update_state(self, y: Any, y_pred: Any, sample_weight: Any = None) -> None:
@@ -230,7 +233,7 @@ class CompileMetrics:
                 metric.update_state(y, y_pred)
             return
         targets, predictions, weights = match(y, y_pred, sample_weight, output_names(y_pred, self.known))
-        for index, metric, _, weighted in self._parts:  # type: ignore[union-attr]
+        for index, metric, _, weighted in self._parts:
             metric.update_state(targets[index], predictions[index], weights[index] if weighted else None)
 
     def build(self, y: Any, y_pred: Any) -> None:

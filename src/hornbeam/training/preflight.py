@@ -45,15 +45,17 @@ def check_steps(source: Any, steps: int | None, name: str = "steps_per_epoch") -
     """Raises where data in memory has fewer batches than an epoch wants."""
     if steps is not None and isinstance(source, Arrays) and steps > source.steps:
         raise ValueError(
-            f"`{name}`={steps} wants more batches than there are: {source.rows} rows make {source.steps} batches of {source.batch_size}."
+            f"`{name}`={steps} wants more batches than there are: "
+            f"{source.rows} rows make {source.steps} batches of {source.batch_size}."
         )
 
 
 def expected_outputs(model: Any, x: Any) -> Any:
-    """Returns what the model returns for inputs like these, as symbols; builds it where it is not built. None where that cannot be said."""
+    """Returns what the model returns for inputs like these, as symbols; builds it where it is not built. None: cannot be said."""
     if model.built and getattr(model, "_graph", None) is not None:
         return tree.map_leaves(lambda r: symbolic.SymbolicTensor(r.spec.shape, r.spec.dtype), model._graph.output_nest)
-    inputs = tree.map_leaves(lambda t: symbolic.SymbolicTensor((None, *t.shape[1:]), dtypes.standardize_dtype(t.dtype)), x)
+    symbol = symbolic.SymbolicTensor
+    inputs = tree.map_leaves(lambda t: symbol((None, *t.shape[1:]), dtypes.standardize_dtype(t.dtype)), x)
     try:
         return model.compute_output_spec(inputs)
     except Exception:
@@ -77,7 +79,7 @@ def _unbuilt(module: Any) -> bool:
 def check_targets(model: Any, source: Any, outputs: Any) -> None:
     """Raises where targets do not fit outputs and loss: shapes, and for data in memory the range of class numbers."""
     compiled = model._compile_loss
-    x, y, _ = unpack_x_y_sample_weight(source.head(1) if isinstance(source, Arrays) else source.head())
+    _, y, _ = unpack_x_y_sample_weight(source.head(1) if isinstance(source, Arrays) else source.head())
     if compiled is None:
         return
     if y is None:
@@ -164,8 +166,8 @@ def check_labels(name: str | None, loss: Any, target: torch.Tensor, output: torc
         else:
             hint = f"The last layer needs {int(high) + 1} units for these labels."
         raise ValueError(
-            f"The labels{where} for {_title(loss)} must be class numbers from 0 to {classes - 1}, as the model has {classes} outputs: "
-            f"row {row} is {value:g}. {hint}"
+            f"The labels{where} for {_title(loss)} must be class numbers from 0 to {classes - 1}, "
+            f"as the model has {classes} outputs: row {row} is {value:g}. {hint}"
         )
 
 

@@ -24,11 +24,16 @@ class LossTracker(Metric):
     2.0
     """
 
+    _sum: Any
+    _count: Any
+    _rows: Any
+    _waiting: list[torch.Tensor]
+
     def __init__(self, name: str = "loss") -> None:
         super().__init__(name=name)
         self.reset_state()
 
-    def add(self, value: torch.Tensor, rows: int) -> None:
+    def add(self, value: torch.Tensor, rows: float) -> None:
         """Takes one batch's mean (without a gradient) and its number of rows."""
         waiting = self._waiting
         if rows != self._rows or len(waiting) == _FOLD:
@@ -40,7 +45,7 @@ class LossTracker(Metric):
         """Takes a value, or several, with a weight or a number of rows."""
         values = torch.as_tensor(values).detach()
         if values.ndim == 0 and (sample_weight is None or isinstance(sample_weight, (int, float))):
-            self.add(values.clone(), 1 if sample_weight is None else sample_weight)  # type: ignore[arg-type]
+            self.add(values.clone(), 1 if sample_weight is None else sample_weight)
             return
         weights = (
             torch.ones_like(values)
@@ -76,7 +81,4 @@ class LossTracker(Metric):
 
     def reset_state(self) -> None:
         """Begins anew."""
-        self._sum: Any = None
-        self._count: Any = 0
-        self._rows: Any = 0
-        self._waiting: list[torch.Tensor] = []
+        self._sum, self._count, self._rows, self._waiting = None, 0, 0, []

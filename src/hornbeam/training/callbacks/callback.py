@@ -175,4 +175,4 @@ def set_model(self: CallbackList, model: Any) -> None:
         callback.set_model(model)
 
 
-CallbackList.set_model = set_model  # type: ignore[method-assign]
+CallbackList.set_model = set_model  # type: ignore[method-assign, assignment]

@@ -30,7 +30,8 @@ class MonitorCallback(Callback):
     def __init__(self, monitor: str = "val_loss", mode: str = "auto", min_delta: float = 0.0) -> None:
         if mode not in ("auto", "min", "max"):
             raise ValueError(
-                f"{type(self).__name__}: `mode` must be 'auto', 'min' or 'max'.{did_you_mean(mode, ('auto', 'min', 'max'))} Received: {mode!r}"
+                f"{type(self).__name__}: `mode` must be 'auto', 'min' or 'max'.{did_you_mean(mode, ('auto', 'min', 'max'))} "
+                f"Received: {mode!r}"
             )
         self.monitor, self.mode, self.min_delta = monitor, mode, abs(min_delta)
         name = monitor.removeprefix("val_")
