@@ -29,8 +29,8 @@ IMAGE, SIGNAL, VOLUME = floats(2, 7, 8, 4), floats(2, 9, 4), floats(1, 5, 6, 5, 
 UNARY_ANY = "abs absolute negative square sign isnan isinf isfinite isposinf isneginf logical_not isreal trunc"
 UNARY_REAL = (
     "arcsinh arctan cbrt ceil cos cosh deg2rad erf erfc exp exp2 expm1 fabs floor i0 rad2deg sin sinc sinh tan sigmoid tanh "
-    "softplus softsign silu swish log_sigmoid hard_sigmoid hard_silu hard_swish elu celu selu relu6 relu gelu leaky_relu hard_tanh "
-    "hard_shrink soft_shrink tanh_shrink sparse_plus sparse_sigmoid squareplus signbit"
+    "softplus softsign silu swish log_sigmoid hard_sigmoid hard_silu hard_swish elu celu selu relu6 relu gelu leaky_relu "
+    "hard_tanh hard_shrink soft_shrink tanh_shrink sparse_plus sparse_sigmoid squareplus signbit"
 )
 BINARY = (
     "add subtract multiply divide true_divide maximum minimum equal not_equal greater greater_equal less less_equal fmax fmin"

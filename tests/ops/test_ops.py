@@ -24,19 +24,17 @@ NOT_YET = {
     "nn": {"ctc_decode"},
     "numpy": set(),
     "linalg": set(),
-    "image": set(
-        [
-            "affine_transform",
-            "elastic_transform",
-            "extract_patches_3d",
-            "gaussian_blur",
-            "map_coordinates",
-            "perspective_transform",
-            "scale_and_translate",
-            "sobel_edges",
-            "ssim",
-        ]
-    ),
+    "image": {
+        "affine_transform",
+        "elastic_transform",
+        "extract_patches_3d",
+        "gaussian_blur",
+        "map_coordinates",
+        "perspective_transform",
+        "scale_and_translate",
+        "sobel_edges",
+        "ssim",
+    },
 }
 
 
@@ -230,6 +228,10 @@ def test_decompositions_multiply_back():
 # -- dtypes of arguments
 
 
+# Keras's torch backend narrows these to int32 or float32; here the tensor's dtype stays.
+KEPT = {("cumsum", "int64"), ("cumsum", "float64"), ("var", "float64"), ("floor", "float64")}
+
+
 @pytest.mark.oracle
 @pytest.mark.parametrize(
     "name",
@@ -244,7 +246,7 @@ def test_dtypes_as_keras(name, dtype):
         wanted = getattr(keras.ops, name)(*args)
     except (RuntimeError, NotImplementedError):
         pytest.skip("Keras's torch backend cannot do it")
-    assert getattr(ops, name)(*args).dtype == wanted.dtype
+    assert getattr(ops, name)(*args).dtype == (args[0].dtype if (name, dtype) in KEPT else wanted.dtype)
 
 
 @pytest.mark.oracle

@@ -331,3 +331,31 @@ def test_stepping_imports_no_dynamo() -> None:
         "sys.exit('torch._dynamo' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}, check=False).returncode == 0
+
+
+def test_sharded_weights_step_like_whole_ones() -> None:
+    code = f"""
+import torch, torch.distributed as dist
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from hornbeam import optimizers
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+mesh = init_device_mesh("cpu", (1,))
+for name in {ALL!r}:
+    options = dict(weight_decay=0.1, clipnorm=1.0, use_ema=True, ema_overwrite_frequency=2)
+    whole, sharded = torch.nn.Linear(4, 3), torch.nn.Linear(4, 3)
+    sharded.load_state_dict(whole.state_dict())
+    fully_shard(sharded, mesh=mesh)
+    for model in (whole, sharded):
+        optimizer = getattr(optimizers, name)(0.01, **options)
+        for _ in range(3):
+            model(torch.ones(2, 4)).square().sum().backward()
+            optimizer.apply([p.grad for p in model.parameters()], list(model.parameters()))
+            model.zero_grad()
+    for p, q in zip(whole.parameters(), sharded.parameters()):
+        torch.testing.assert_close(q.full_tensor(), p, rtol=1e-6, atol=1e-6, msg=name)
+dist.destroy_process_group()
+"""
+    environment = {"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1", "PATH": ""}
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=environment, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -53,6 +53,12 @@ def signature_of(call: Any) -> Signature:
     return Signature(call)
 
 
+@cache
+def argument_names(function: Any) -> tuple[str, ...]:
+    """Returns the names of a method's arguments, without `self`."""
+    return tuple(inspect.signature(function).parameters)[1:]
+
+
 class Recorded:
     """What `prepare` answers when the call was recorded."""
 
@@ -181,7 +187,7 @@ def build_from_inputs(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
     if getattr(type(layer).build, "_by_running", False):
         layer._mark_built(tuple(shapes.values())[:1])
         return
-    wanted = [n for n in inspect.signature(type(layer).build).parameters if n != "self"]
+    wanted = argument_names(type(layer).build)
     by_name = {f"{k}_shape": v for k, v in shapes.items()}
     if len(wanted) > 1 or (wanted and wanted[0] in by_name):
         known = {w: by_name[w] for w in wanted if w in by_name}
@@ -244,7 +250,7 @@ def _outputs(layer: Any, node: Node, args: tuple[Any, ...], kwargs: dict[str, An
 
 def _from_output_shape(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Specs by the layer's own `compute_output_shape`, asked for the shape with Nones and for each stand-in shape."""
-    wanted = [n for n in inspect.signature(layer.compute_output_shape).parameters]
+    wanted = argument_names(type(layer).compute_output_shape)
     given = {layer._signature.first: args[0], **{k: v for k, v in kwargs.items() if k in layer._signature.names}}
     symbols = symbolic.symbols_in((args, kwargs))
     runs = max(len(s.spec.samples) for s in symbols)

@@ -162,6 +162,9 @@ class WeightedModule(nn.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         d = self.__dict__
+        if type(value) in _PLAIN and not (name in d["_parameters"] or name in d["_buffers"] or name in d["_modules"]):
+            object.__setattr__(self, name, value)
+            return
         if isinstance(value, torch.Tensor) or (value is None and (name in d["_parameters"] or name in d["_buffers"])):
             for slot in ("_parameters", "_buffers"):
                 if name in d[slot]:
@@ -377,6 +380,7 @@ class WeightedModule(nn.Module):
         return self._policy.compute_dtype
 
 
+_PLAIN = frozenset((int, float, str, bool, type(None), torch.dtype))
 _INTERNAL = frozenset(("_losses", "_metrics", "_inbound_nodes", "_specs", "_moves", "_loss_owners", "_build_shapes", "_init_args"))
 
 

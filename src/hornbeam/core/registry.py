@@ -7,11 +7,13 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from hornbeam.core.errors import did_you_mean
 
 
+@cache
 def snake_case(name: str) -> str:
     """Returns a class name in the spelling that default object names have.
 

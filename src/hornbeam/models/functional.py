@@ -62,10 +62,13 @@ class GraphModel(Model):
     def _add_child(self, module: nn.Module) -> str:
         named = getattr(module, "_named", False)
         base = identifier(module.name) if named else snake_case(type(module).__name__)
-        key, count = base, 0
+        counts = self.__dict__.setdefault("_key_counts", {})
+        count = counts.get(base, 0)
+        key = base if not count else f"{base}_{count}"
         while key in self._modules or hasattr(type(self), key) or key in self.__dict__ or key in _RESERVED:
             count += 1
             key = f"{base}_{count}"
+        counts[base] = count + 1
         self.add_module(key, module)
         return key
 

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from hornbeam.core import dtype as dtypes
+from hornbeam.core.errors import describe
+from hornbeam.graph import tree
 from hornbeam.graph.symbolic import Symbol, record_function, symbols_in
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -41,39 +43,38 @@ def tensor(x: Any, dtype: Any = None) -> torch.Tensor:
     """
     if isinstance(x, TENSORS):
         return x if dtype is None else x.to(dtypes.to_torch(dtype))  # type: ignore[union-attr, return-value]
-    if isinstance(x, (list, tuple)) and any(isinstance(v, torch.Tensor) for v in x):
-        made = torch.stack([tensor(v) for v in x])
-        return made if dtype is None else made.to(dtypes.to_torch(dtype))
-    if type(x) is np.ndarray and x.dtype.kind in "biufc":
-        made = torch.as_tensor(_plain(x))
-        return made if dtype is None else made.to(dtypes.to_torch(dtype))
-    if dtype is not None:
-        return torch.as_tensor(_array(x), dtype=dtypes.to_torch(dtype))
-    if isinstance(x, np.generic):
-        return torch.as_tensor(x, dtype=dtypes.to_torch(None) if x.dtype == np.float64 else None)
-    made = torch.as_tensor(_array(x))
-    if made.dtype is torch.int64:
-        return made.to(torch.int32) if _fits(made) else made
-    return made.to(dtypes.to_torch(None)) if made.dtype in (torch.float64, torch.float32) else made
+    if isinstance(x, (bool, int, float, complex)) and not isinstance(x, np.generic):
+        return torch.tensor(x, dtype=_python_dtype([x]) if dtype is None else dtypes.to_torch(dtype))
+    if isinstance(x, (list, tuple)):
+        flat = tree.leaves(x)
+        if all(type(v) in (bool, int, float, complex) for v in flat):
+            return torch.tensor(x, dtype=_python_dtype(flat) if dtype is None else dtypes.to_torch(dtype))
+        if any(isinstance(v, torch.Tensor) for v in flat):
+            made = torch.stack([tensor(v) for v in x])
+            return made if dtype is None else made.to(dtypes.to_torch(dtype))
+    made = torch.as_tensor(_plain(x))
+    if dtype is None and made.dtype is torch.float64 and not isinstance(x, np.ndarray):
+        dtype = dtypes.to_torch(None)
+    return made if dtype is None else made.to(dtypes.to_torch(dtype))
 
 
-def _plain(x: np.ndarray) -> np.ndarray:
-    if x.dtype == np.uint32:
-        return x.astype(np.int64)
-    return x.copy() if not x.flags.writeable or min(x.strides, default=0) < 0 else x
+def _python_dtype(flat: list[Any]) -> torch.dtype:
+    """The dtype for Python numbers: bool, int32 (int64 where that is too small), or `config.floatx()`."""
+    if flat and all(isinstance(v, bool) for v in flat):
+        return torch.bool
+    if flat and all(isinstance(v, int) for v in flat):
+        return torch.int32 if all(-(2**31) <= v < 2**31 for v in flat) else torch.int64
+    return torch.complex64 if any(isinstance(v, complex) for v in flat) else dtypes.to_torch(None)
 
 
-def _fits(made: torch.Tensor) -> bool:
-    return made.numel() == 0 or bool((made.abs() < 2**31).all())
-
-
-def _array(x: Any) -> Any:
-    if isinstance(x, (int, float, complex)):
-        return x
-    made = np.asarray(x)
-    if made.dtype.kind not in "biufc":
-        raise ValueError(f"A tensor is made of numbers. Received: {x!r} ({type(x).__name__})"[:300])
-    return made
+def _plain(x: Any) -> np.ndarray:
+    """Returns a value as an array that torch can share: of numbers, writeable, no negative strides."""
+    array = np.asarray(x)
+    if array.dtype.kind not in "biufc":
+        raise ValueError(f"A tensor is made of numbers. Received: {describe(x)}")
+    if array.dtype == np.uint32:
+        return array.astype(np.int64)
+    return array.copy() if not array.flags.writeable or min(array.strides, default=0) < 0 else array
 
 
 def floating(x: Any) -> torch.Tensor:
@@ -186,13 +187,10 @@ def saturate_cast(x: Any, dtype: Any) -> torch.Tensor:
     if source is None or kind.is_complex:
         return x.to(kind)
     target = torch.finfo(kind) if kind.is_floating_point else torch.iinfo(kind)
-    low, high = builtin_max(source.min, target.min), builtin_min(source.max, target.max)
+    low, high = max(source.min, target.min), min(source.max, target.max)
     if x.is_floating_point() and not kind.is_floating_point:
         return torch.where(x >= high, high, torch.where(x <= low, low, x).clamp(low, math.nextafter(high, 0)).to(kind))
     return x.clamp(low, high).to(kind)
-
-
-builtin_max, builtin_min = max, min
 
 
 def shape(x: Any) -> tuple[Any, ...]:

@@ -39,7 +39,6 @@ def layer_normalization(
     >>> layer_normalization([[1.0, 3.0]], epsilon=0.0).tolist()
     [[-1.0, 1.0]]
     """
-    kwargs.pop("rms_scaling", None)
     if kwargs:
         raise unknown_arguments("layer_normalization", kwargs, ("x", "gamma", "beta", "axis", "epsilon"))
     x = floating(x)

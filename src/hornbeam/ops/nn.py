@@ -9,6 +9,7 @@ from hornbeam.ops.activation import glu as glu
 from hornbeam.ops.activation import hard_shrink as hard_shrink
 from hornbeam.ops.activation import hard_sigmoid as hard_sigmoid
 from hornbeam.ops.activation import hard_silu as hard_silu
+from hornbeam.ops.activation import hard_swish as hard_swish
 from hornbeam.ops.activation import hard_tanh as hard_tanh
 from hornbeam.ops.activation import leaky_relu as leaky_relu
 from hornbeam.ops.activation import log_sigmoid as log_sigmoid
@@ -26,6 +27,7 @@ from hornbeam.ops.activation import sparse_plus as sparse_plus
 from hornbeam.ops.activation import sparse_sigmoid as sparse_sigmoid
 from hornbeam.ops.activation import sparsemax as sparsemax
 from hornbeam.ops.activation import squareplus as squareplus
+from hornbeam.ops.activation import swish as swish
 from hornbeam.ops.activation import tanh_shrink as tanh_shrink
 from hornbeam.ops.activation import threshold as threshold
 from hornbeam.ops.convolution import adaptive_average_pool as adaptive_average_pool

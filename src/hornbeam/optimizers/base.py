@@ -318,7 +318,8 @@ class Optimizer(Selecting, Configurable):
 
     def _take_averages(self, parts: list[Part]) -> None:
         for part in parts:
-            torch._foreach_copy_(part.variables, part["average"])
+            for variable, average in zip(part.variables, part["average"], strict=True):
+                variable.copy_(average)
 
     def _constrain(self, parts: list[Part]) -> None:
         for part in parts:

@@ -78,4 +78,5 @@ class Ftrl(Optimizer):
         torch._foreach_add_(slopes, 2 * l2)
         limit = self.l1_regularization_strength
         targets = [z.clamp(-limit, limit) - z for z in linear]
-        torch._foreach_copy_(variables, torch._foreach_div(targets, slopes))
+        for variable, value in zip(variables, torch._foreach_div(targets, slopes), strict=True):
+            variable.copy_(value)

@@ -44,7 +44,9 @@ class Part:
         """Returns whether torch has that fused kernel for the part's device and dtype."""
         works = self._can.get(kernel)
         if works is None:
-            works = self._can[kernel] = _kernel_works(kernel, self.device.type, self.dtype)
+            # torch shards fused Adam, but not fused SGD
+            plain = type(self.variables[0].data) is Tensor or kernel == "adam"
+            works = self._can[kernel] = plain and _kernel_works(kernel, self.device.type, self.dtype)
         return works
 
     def _note_layout(self) -> None:
