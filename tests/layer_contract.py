@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from torch import nn
 
 from hornbeam import layers
+from hornbeam.core.dtype import set_dtype_policy
 from hornbeam.graph import tree
 
 
@@ -174,15 +176,26 @@ def check_training_step(row: Row) -> None:
     assert not same, same
 
 
+@contextmanager
+def mixed_bfloat16() -> Iterator[None]:
+    """Makes mixed_bfloat16 the policy of new layers in both libraries, as training scripts do."""
+    set_dtype_policy("mixed_bfloat16")
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        yield
+    finally:
+        set_dtype_policy(None)
+        keras.config.set_dtype_policy("float32")
+
+
 def check_mixed_precision(row: Row) -> None:
     """Under mixed_bfloat16, outputs have Keras's dtypes and weights stay float32."""
-    mine, other = row.make(dtype="mixed_bfloat16"), row.make(keras.layers, dtype="mixed_bfloat16")
-    torch.manual_seed(0)
+    with mixed_bfloat16():
+        mine, other, third = row.make(), row.make(keras.layers), row.make()
     a, b = flat(mine(*row.inputs())), keras.tree.flatten(other(*row.inputs()))
     assert [y.dtype for y in a] == [y.dtype for y in b]
     assert all(w.dtype is torch.float32 for w in mine.trainable_weights)
-    symbolic = flat(row.make(dtype="mixed_bfloat16")(*row.symbols(False)))
-    assert [s.dtype for s in symbolic] == [str(y.dtype).removeprefix("torch.") for y in a]
+    assert [s.dtype for s in flat(third(*row.symbols(False)))] == [str(y.dtype).removeprefix("torch.") for y in a]
 
 
 def check_state_dict(row: Row) -> None:

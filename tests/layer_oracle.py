@@ -25,8 +25,13 @@ def pair(name, kwargs, x, **call):
     ours, theirs = getattr(layers, name)(**kwargs, name="it"), getattr(keras.layers, name)(**kwargs, name="it")
     ours(torch.tensor(x), **{k: torch.tensor(v) for k, v in call.items()})
     theirs(x, **call)
-    assert [(w.path, tuple(w.shape), w.trainable) for w in ours.weights] == [(w.path, tuple(w.shape), w.trainable) for w in theirs.weights]
-    values = [np.abs(numbers(*w.shape, seed=i)) + 0.1 if w.name.endswith(("variance", "stddev")) else numbers(*w.shape, seed=i) for i, w in enumerate(ours.weights)]
+    assert [(w.path, tuple(w.shape), w.trainable) for w in ours.weights] == [
+        (w.path, tuple(w.shape), w.trainable) for w in theirs.weights
+    ]
+    values = [
+        np.abs(numbers(*w.shape, seed=i)) + 0.1 if w.name.endswith(("variance", "stddev")) else numbers(*w.shape, seed=i)
+        for i, w in enumerate(ours.weights)
+    ]
     ours.set_weights(values)
     theirs.set_weights(values)
     return ours, theirs

@@ -17,6 +17,7 @@ def halve(x):
     return x / 2
 
 
+CRASH = "torch's group_norm crashes in backward on channels-last input that takes no gradient (2.13, CPU)"
 STEPS, IMAGE, VOLUME = (2, 6, 4), (2, 6, 7, 4), (2, 5, 6, 5, 4)
 ROWS = [
     Row("Dense", {"units": 3, "activation": "relu"}, free=(1,)),
@@ -65,7 +66,7 @@ ROWS = [
     Row("SeparableConv1D", {"filters": 3, "kernel_size": 3}, free=(1,)),
     Row("SeparableConv2D", {"filters": 3, "kernel_size": 3}, IMAGE, free=(1, 2)),
     *(
-        Row(f"{kind}Pooling{rank}D", {"padding": padding}, (STEPS, IMAGE, VOLUME)[rank - 1], free=(1, 2, 3)[:rank], heavy=rank == 3)
+        Row(f"{kind}Pooling{rank}D", {"pool_size": 2, "padding": padding}, (STEPS, IMAGE, VOLUME)[rank - 1], free=(1, 2, 3)[:rank], heavy=rank == 3)
         for kind, padding in (("Max", "valid"), ("Average", "same"))
         for rank in (1, 2, 3)
     ),
@@ -79,9 +80,10 @@ ROWS = [
         for kind in ("Max", "Average")
         for rank in (1, 2, 3)
     ),
-    Row("BatchNormalization", {}, IMAGE, free=(1, 2)),
+    Row("BatchNormalization", free=(1,)),
+    Row("BatchNormalization", {}, IMAGE, free=(1, 2), leave_out={"check_mask": "Keras refuses a mask of steps there"}),
     Row("LayerNormalization", free=(1,)),
-    Row("GroupNormalization", {"groups": 2}, free=(1,)),
+    Row("GroupNormalization", {"groups": 2}, free=(1,), leave_out={"check_training_step": CRASH}),
     Row("RMSNormalization", free=(1,)),
     Row("UnitNormalization", free=(1,)),
     *(

@@ -4,9 +4,9 @@ import copy
 
 import pytest
 import torch
-from layer_oracle import agree, contract, numbers
 
 from hornbeam import layers
+from layer_oracle import agree, contract, numbers
 
 ONE, TWO, THREE = numbers(2, 7, 4), numbers(2, 7, 6, 4), numbers(2, 5, 4, 5, 4)
 FIRST = {"data_format": "channels_first"}
@@ -35,7 +35,11 @@ CASES = [
     ("Conv1DTranspose", {"filters": 3, "kernel_size": 2, "strides": 4, **FIRST}, numbers(2, 4, 7)),
     ("Conv2DTranspose", {"filters": 3, "kernel_size": (3, 4), "strides": 2, "activation": "relu"}, TWO),
     ("Conv2DTranspose", {"filters": 3, "kernel_size": 3, "strides": 2, "padding": "same", "output_padding": 1}, TWO),
-    ("Conv2DTranspose", {"filters": 3, "kernel_size": 3, "strides": 2, "padding": "same", "output_padding": 0, **FIRST}, numbers(2, 4, 5, 6)),
+    (
+        "Conv2DTranspose",
+        {"filters": 3, "kernel_size": 3, "strides": 2, "padding": "same", "output_padding": 0, **FIRST},
+        numbers(2, 4, 5, 6),
+    ),
     ("Conv2DTranspose", {"filters": 3, "kernel_size": 3, "strides": 2, "output_padding": 1, "use_bias": False}, TWO),
     ("Conv3DTranspose", {"filters": 2, "kernel_size": 2, "strides": (2, 1, 3)}, numbers(2, 3, 4, 3, 4)),
 ]
@@ -47,7 +51,9 @@ def test_agrees_with_keras(name, kwargs, x):
     agree(name, kwargs, x)
 
 
-@pytest.mark.parametrize(("name", "kwargs", "x"), [next(c for c in CASES if c[0] == n) for n in dict.fromkeys(c[0] for c in CASES)])
+@pytest.mark.parametrize(
+    ("name", "kwargs", "x"), [next(c for c in CASES if c[0] == n) for n in dict.fromkeys(c[0] for c in CASES)]
+)
 def test_contract(name, kwargs, x):
     layer = getattr(layers, name)(**kwargs)
     layer(torch.tensor(x))
@@ -74,7 +80,14 @@ def test_transposed_is_the_gradient_of_a_convolution(size, kernel, stride):
 def test_channels_last_flows_without_copies():
     x = torch.randn(4, 28, 28, 1)
     conv = layers.Conv2D(8, 3, padding="same")
-    for layer in (conv, layers.BatchNormalization(), torch.relu, layers.MaxPooling2D(3), layers.AveragePooling2D(2, 2, "same"), layers.Conv2D(4, 3)):
+    for layer in (
+        conv,
+        layers.BatchNormalization(),
+        torch.relu,
+        layers.MaxPooling2D(3),
+        layers.AveragePooling2D(2, 2, "same"),
+        layers.Conv2D(4, 3),
+    ):
         x = layer(x)
         assert x.is_contiguous()
     assert conv.kernel.permute(3, 2, 0, 1).is_contiguous(memory_format=torch.channels_last)
@@ -121,11 +134,17 @@ X = torch.zeros(2, 8, 8, 3)
 BUILT = layers.Conv2D(4, 3, name="built")
 BUILT(X)
 MISTAKES = [
-    (lambda: BUILT(torch.zeros(2, 3, 8, 8)), "expects size 3 on axis 3.*data_format='channels_first', or permute the input: x.permute\\(0, 2, 3, 1\\)"),
+    (
+        lambda: BUILT(torch.zeros(2, 3, 8, 8)),
+        "expects size 3 on axis 3.*data_format='channels_first', or permute the input: x.permute\\(0, 2, 3, 1\\)",
+    ),
     (lambda: BUILT(X[0]), "expects an input of rank 4.*Add a batch axis: x\\[None\\]"),
     (lambda: BUILT(X[..., 0]), "expects an input of rank 4.*x\\[\\.\\.\\., None\\]"),
     (lambda: layers.Conv1D(4, 3)(X), "expects an input of rank 3.*Conv2D takes inputs of rank 4"),
-    (lambda: layers.Conv2D(4, 9)(layers.Input((5, 5, 3))), "window of \\(9, 9\\) does not fit into an input of shape \\(None, 5, 5, 3\\)"),
+    (
+        lambda: layers.Conv2D(4, 9)(layers.Input((5, 5, 3))),
+        "window of \\(9, 9\\) does not fit into an input of shape \\(None, 5, 5, 3\\)",
+    ),
     (lambda: layers.Conv2D(4, 3)(layers.Input((5, 5, None))), "known number of channels \\(axis 3\\)"),
     (lambda: layers.Conv2D(4, 3, padding="sam"), "Did you mean 'same'"),
     (lambda: layers.DepthwiseConv1D(3, padding="causal"), "Only Conv1D knows it"),

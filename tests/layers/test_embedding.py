@@ -3,15 +3,22 @@
 import numpy as np
 import pytest
 import torch
-from layer_oracle import agree, contract
 
 from hornbeam import Sequential, layers
+from layer_oracle import agree, contract
 
 IDS = np.array([[1, 0, 4, 4], [2, 3, 0, 0]])
 
 
 @pytest.mark.oracle
-@pytest.mark.parametrize("kwargs", [{}, {"mask_zero": True, "embeddings_initializer": "ones"}, {"embeddings_regularizer": "l2", "embeddings_constraint": "max_norm"}])
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {},
+        {"mask_zero": True, "embeddings_initializer": "ones"},
+        {"embeddings_regularizer": "l2", "embeddings_constraint": "max_norm"},
+    ],
+)
 @pytest.mark.parametrize("x", [IDS, IDS[0], IDS.astype("int32")[..., None]])
 def test_agrees_with_keras(kwargs, x):
     agree("Embedding", {"input_dim": 5, "output_dim": 3, **kwargs}, x)
@@ -52,11 +59,16 @@ def test_large_ids_survive_a_half_precision_policy():
 
 
 def test_integers_beyond_the_table():
-    with pytest.raises(IndexError, match="'words' has input_dim=5 rows, so it takes integers from 0 to 4. Received: integers from 1 to 7"):
+    with pytest.raises(
+        IndexError, match="'words' has input_dim=5 rows, so it takes integers from 0 to 4. Received: integers from 1 to 7"
+    ):
         layers.Embedding(5, 3, name="words")(torch.tensor([1, 7]))
 
 
-@pytest.mark.parametrize(("arguments", "message"), [((0, 2), "`input_dim` must be a positive integer"), ((5, 2.5), "`output_dim` must be a positive integer")])
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((0, 2), "`input_dim` must be a positive integer"), ((5, 2.5), "`output_dim` must be a positive integer")],
+)
 def test_mistakes_are_explained(arguments, message):
     with pytest.raises(ValueError, match=message):
         layers.Embedding(*arguments)

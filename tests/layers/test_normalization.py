@@ -5,9 +5,9 @@ import copy
 import numpy as np
 import pytest
 import torch
-from layer_oracle import agree, close, contract, numbers
 
 from hornbeam import layers
+from layer_oracle import agree, close, contract, numbers
 
 TWO, THREE, FOUR, FIVE = numbers(6, 4), numbers(4, 5, 6), 2 * numbers(3, 4, 5, 6) + 1, numbers(2, 3, 2, 3, 4)
 BATCH = [
@@ -78,7 +78,9 @@ def test_any_axes(axis, shape):
     close(rms(x), x / (x.square().mean(axes, keepdim=True) + 1e-6).sqrt())
 
 
-@pytest.mark.parametrize("name", ["BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization"])
+@pytest.mark.parametrize(
+    "name", ["BatchNormalization", "LayerNormalization", "GroupNormalization", "RMSNormalization", "UnitNormalization"]
+)
 def test_contract(name):
     layer = getattr(layers, name)(**({"groups": 3} if name.startswith("Group") else {}))
     layer(torch.tensor(FOUR), training=True)

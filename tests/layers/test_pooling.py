@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from layer_oracle import agree, close, contract, numbers
 
 from hornbeam import layers
+from layer_oracle import agree, close, contract, numbers
 
 ONE, TWO, THREE = numbers(2, 7, 3), numbers(2, 7, 6, 3), numbers(2, 5, 4, 6, 3)
 FIRST = {"data_format": "channels_first"}
@@ -19,8 +19,18 @@ WINDOWS = [
     {"pool_size": 3, "strides": 2, **FIRST},
 ]
 CASES = [(f"{kind}Pooling{rank}", kwargs, x) for kind in ("Max", "Average") for rank, x in INPUTS.items() for kwargs in WINDOWS]
-CASES += [(f"Global{kind}Pooling{rank}", kwargs, x) for kind in ("Max", "Average") for rank, x in INPUTS.items() for kwargs in ({}, {"keepdims": True, **FIRST})]
-CASES += [(f"Adaptive{kind}Pooling{rank}", kwargs, x) for kind in ("Max", "Average") for rank, x in INPUTS.items() for kwargs in ({"output_size": 3}, {"output_size": 2, **FIRST})]
+CASES += [
+    (f"Global{kind}Pooling{rank}", kwargs, x)
+    for kind in ("Max", "Average")
+    for rank, x in INPUTS.items()
+    for kwargs in ({}, {"keepdims": True, **FIRST})
+]
+CASES += [
+    (f"Adaptive{kind}Pooling{rank}", kwargs, x)
+    for kind in ("Max", "Average")
+    for rank, x in INPUTS.items()
+    for kwargs in ({"output_size": 3}, {"output_size": 2, **FIRST})
+]
 CASES += [("MaxPooling2D", {"pool_size": (2, 3), "strides": (2, 1), "padding": "same"}, TWO)]
 # Where padding is uneven, Keras's torch backend averages repeated border values in; by its documentation, padding does not count.
 UNLIKE = [
@@ -50,7 +60,18 @@ def test_mean_of_what_a_mask_shows(kwargs):
     assert torch.equal(hidden, torch.zeros(2, 3))
 
 
-@pytest.mark.parametrize("name", ["MaxPooling1D", "AveragePooling2D", "MaxPooling3D", "GlobalMaxPooling2D", "GlobalAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveMaxPooling1D"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MaxPooling1D",
+        "AveragePooling2D",
+        "MaxPooling3D",
+        "GlobalMaxPooling2D",
+        "GlobalAveragePooling1D",
+        "AdaptiveAveragePooling2D",
+        "AdaptiveMaxPooling1D",
+    ],
+)
 def test_contract(name):
     kwargs = {"output_size": 2} if "Adaptive" in name else {} if "Global" in name else {"pool_size": 2, "padding": "same"}
     contract(getattr(layers, name)(**kwargs), INPUTS[name[-2:]])
@@ -77,10 +98,14 @@ def test_padding_does_not_count(name, kwargs, x):
     inside = torch.zeros(*(s + 4 for s in x.shape[1:-1]))
     inside[tuple(slice(2, -2) for _ in x.shape[1:-1])] = 1
     wide = torch.nn.functional.pad(torch.tensor(x), (0, 0, *(2, 2) * pool.rank)).movedim(-1, 1)
-    pads = [max((-(-s // t) - 1) * t + w - s, 0) // 2 for s, w, t in zip(x.shape[1:-1], pool.pool_size, pool.strides, strict=True)]
+    pads = [
+        max((-(-s // t) - 1) * t + w - s, 0) // 2 for s, w, t in zip(x.shape[1:-1], pool.pool_size, pool.strides, strict=True)
+    ]
     y = pool(torch.tensor(x))
     for index in np.ndindex(*y.shape[1:-1]):
-        window = tuple(slice(2 - p + i * t, 2 - p + i * t + w) for i, p, t, w in zip(index, pads, pool.strides, pool.pool_size, strict=True))
+        window = tuple(
+            slice(2 - p + i * t, 2 - p + i * t + w) for i, p, t, w in zip(index, pads, pool.strides, pool.pool_size, strict=True)
+        )
         sums = wide[(slice(None), slice(None), *window)].flatten(2).sum(2)
         close(y[(slice(None), *index)], sums / inside[window].sum())
 
@@ -97,7 +122,10 @@ def test_integers():
 MISTAKES = [
     (lambda: layers.MaxPooling2D()(torch.ones(2, 8, 8)), "expects an input of rank 4.*Is the channel axis missing"),
     (lambda: layers.GlobalAveragePooling1D()(torch.ones(2, 8, 8, 3)), "GlobalAveragePooling2D takes inputs of rank 4"),
-    (lambda: layers.MaxPooling2D(7)(layers.Input((5, 5, 3))), "window of \\(7, 7\\) does not fit into an input of shape \\(None, 5, 5, 3\\)"),
+    (
+        lambda: layers.MaxPooling2D(7)(layers.Input((5, 5, 3))),
+        "window of \\(7, 7\\) does not fit into an input of shape \\(None, 5, 5, 3\\)",
+    ),
     (lambda: layers.MaxPooling2D((2, 2, 2)), "`pool_size` takes one positive integer, or a tuple of 2"),
     (lambda: layers.AveragePooling1D(2, padding="valit"), "Did you mean 'valid'"),
     (lambda: layers.AdaptiveMaxPooling2D(0), "`output_size` takes one positive integer"),

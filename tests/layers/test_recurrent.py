@@ -5,11 +5,11 @@ import copy
 import numpy as np
 import pytest
 import torch
-from layer_oracle import agree, close, contract, keras, numbers, pair
 
 from hornbeam import Input, Model, layers
 from hornbeam.graph import tree
 from hornbeam.layers import recurrent_sequence
+from layer_oracle import agree, close, contract, keras, numbers, pair
 
 X = numbers(4, 6, 3)
 MASKS = {
@@ -78,7 +78,9 @@ def test_configs_and_shapes(name, kwargs, options):
         assert ours.compute_output_shape((None, None, 3)) == theirs.compute_output_shape((None, None, 3))
     symbols = tree.leaves(ours(Input((None, 3))))
     values = tree.leaves(ours(torch.tensor(X)))
-    assert [s.shape[1:] for s in symbols] == [tuple(None if i == 1 and v.dim() == 3 else n for i, n in enumerate(v.shape))[1:] for v in values]
+    assert [s.shape[1:] for s in symbols] == [
+        tuple(None if i == 1 and v.dim() == 3 else n for i, n in enumerate(v.shape))[1:] for v in values
+    ]
 
 
 @pytest.mark.parametrize(("name", "kwargs"), KINDS)
@@ -99,13 +101,22 @@ def test_standard_layers_use_the_kernel(monkeypatch):
         plain = getattr(torch, name)
         monkeypatch.setattr(torch, name, lambda *args, plain=plain, name=name: (used.append(name), plain(*args))[1])
     x, mask = torch.tensor(X), torch.tensor(MASKS["any"])
-    for layer in (layers.LSTM(2), layers.GRU(2, go_backwards=True), layers.SimpleRNN(2, dropout=0.5), layers.SimpleRNN(2, activation="relu")):
+    for layer in (
+        layers.LSTM(2),
+        layers.GRU(2, go_backwards=True),
+        layers.SimpleRNN(2, dropout=0.5),
+        layers.SimpleRNN(2, activation="relu"),
+    ):
         layer(x, training=True)
         layer(x, mask=mask)
     layers.RNN([layers.LSTMCell(2), layers.GRUCell(2)])(x)
     assert used == ["lstm", "lstm", "gru", "gru", "rnn_tanh", "rnn_tanh", "rnn_relu", "rnn_relu", "lstm", "gru"]
     used.clear()
-    for layer in (layers.LSTM(2, use_cudnn=False), layers.GRU(2, reset_after=False), layers.LSTM(2, recurrent_activation="hard_sigmoid")):
+    for layer in (
+        layers.LSTM(2, use_cudnn=False),
+        layers.GRU(2, reset_after=False),
+        layers.LSTM(2, recurrent_activation="hard_sigmoid"),
+    ):
         layer(x)
     layers.LSTM(2, recurrent_dropout=0.5)(x, training=True)
     assert used == []
@@ -237,7 +248,9 @@ def test_dropout_is_the_same_at_each_step():
 
 def test_seeded_dropout_repeats():
     def twice():
-        layer = layers.LSTM(4, dropout=0.5, recurrent_dropout=0.5, seed=3, kernel_initializer="ones", recurrent_initializer="ones")
+        layer = layers.LSTM(
+            4, dropout=0.5, recurrent_dropout=0.5, seed=3, kernel_initializer="ones", recurrent_initializer="ones"
+        )
         return layer(torch.tensor(X), training=True), layer(torch.tensor(X), training=True)
 
     (a, b), (c, d) = twice(), twice()
@@ -263,7 +276,7 @@ def test_stateful():
     assert torch.equal(ours.states[0], first)
     ours.reset_states()
     assert not ours.states[0].any()
-    with pytest.raises(ValueError, match="batches of 4. Received: a batch of 2"):
+    with pytest.raises(ValueError, match=r"batches of 4\. Received: a batch of 2"):
         ours(torch.tensor(X[:2]))
     with pytest.raises(ValueError, match="batch_size="):
         layers.LSTM(3, stateful=True)(Input((6, 3)))

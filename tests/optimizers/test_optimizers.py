@@ -357,5 +357,6 @@ for name in {ALL!r}:
 dist.destroy_process_group()
 """
     environment = {"PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1", "PATH": ""}
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], env=environment, check=False, capture_output=True, text=True)
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -16,7 +16,7 @@ from hornbeam.layers.dense import Dense
 from hornbeam.layers.input import Input
 from hornbeam.models.model import Model
 from hornbeam.models.sequential import Sequential
-from hornbeam.training import callbacks, memory
+from hornbeam.training import callbacks, memory, step
 from hornbeam.training.randomness import LoopStream
 
 RNG = np.random.default_rng(0)
@@ -469,3 +469,54 @@ def test_orders_are_a_function_of_seed_and_pass():
     chunks = first.order_of_chunks(10, 45)
     assert sorted(chunks.tolist()) == list(range(45))
     assert all(len({i // 10 for i in c.tolist()}) <= 2 for c in chunks.split(10))
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint8", "bool", "float16"])
+@pytest.mark.parametrize("built", [True, False])
+def test_numbers_of_other_dtypes_train(dtype, built):
+    model = Sequential([Input((3,)), Dense(1)] if built else [Dense(1)])
+    model.compile("sgd", "mse")
+    assert np.isfinite(model.fit((X > 0).astype(dtype), Y, verbose=0).history["loss"][0])
+
+
+def test_the_engine_called_by_itself_gives_the_bits_of_backward(monkeypatch):
+    def run():
+        model = linear(optimizer="adam", metrics=["mae"])
+        return model.fit(X, Y, epochs=3, verbose=0).history
+
+    direct = run()
+    assert step._engine_answers()
+    monkeypatch.setattr(step, "_engine_answers", lambda: False)
+    assert run() == direct
+
+
+@pytest.mark.slow
+def test_a_compiled_step_agrees_with_the_eager_one(capsys):
+    def run(jit, rows=70):
+        set_random_seed(1)
+        model = Sequential([Input((3,)), Dense(4, activation="relu"), Dense(1)])
+        model.compile("adam", "mse", metrics=["mae"], jit_compile=jit)
+        return model, model.fit(X[:rows], Y[:rows], batch_size=20, epochs=3, verbose=0).history
+
+    (eager, expected), (compiled, got) = run(False), run(True)
+    assert not compiled._compiled_step.failed
+    assert compiled._compiled_step.signature[0][0] == (20, 3)
+    assert {k: pytest.approx(v, rel=1e-5) for k, v in expected.items()} == got
+    for a, b in zip(eager.get_weights(), compiled.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert copy.deepcopy(compiled).predict(X[:3]).shape == (3, 1)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.slow
+def test_what_cannot_be_compiled_runs_eagerly_and_says_so(capsys):
+    class Branches(Dense):
+        def call(self, x, training=None):
+            return super().call(x) if x.sum() > 0 else super().call(-x)
+
+    model = Sequential([Input((3,)), Branches(1)])
+    model.compile("sgd", "mse", jit_compile=True)
+    assert np.isfinite(model.fit(X, Y, epochs=2, verbose=0).history["loss"][1])
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("Not compiled, running eagerly: ")

@@ -214,7 +214,7 @@ class Layer(WeightedModule, Operation):
 
     def add_loss(self, loss: Any) -> None:
         """Adds a scalar (or a list of them) to the loss of the model around this layer, for the call that is running."""
-        if context.scratch:
+        if context.scratch or torch.compiler.is_exporting():
             return
         if any(isinstance(v, symbolic.Symbol) for v in tree.leaves(loss)):
             raise ValueError("add_loss takes values computed in a `call`, not symbolic tensors: write a Layer that adds the loss.")

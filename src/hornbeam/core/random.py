@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from hornbeam.core.clean import clean_context
+from hornbeam.core.registry import public
 from hornbeam.graph.context import context
 
 times_seeded = 0  # so that a training loop notices that it was seeded anew, also with the same seed
@@ -44,6 +45,7 @@ def make_default_seed() -> int:
         return seed
 
 
+@public("keras.random.SeedGenerator")
 class SeedGenerator:
     """Hands out a new seed at each `next()`; layers that were given a seed draw from one.
 
@@ -70,7 +72,7 @@ class SeedGenerator:
         return torch.Generator(device=device).manual_seed(self.next())
 
     def get_config(self) -> dict[str, Any]:
-        return {"seed": self._initial_seed}
+        return {"seed": self._initial_seed, "name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SeedGenerator:

@@ -70,7 +70,7 @@ class WeightSpec:
 def in_storage_order(value: torch.Tensor, order: tuple[int, ...] | None) -> torch.Tensor:
     """Returns the tensor with the same logical axes, lying in memory in the given order of axes."""
     if order is None:
-        return value
+        return value.contiguous()
     inverse = [order.index(i) for i in range(len(order))]
     return value.permute(order).contiguous().permute(inverse)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from hornbeam import constraints, initializers, regularizers
-from hornbeam.core.errors import bad_argument
+from hornbeam.core.errors import bad_argument, describe
 from hornbeam.core.layer import Layer
 from hornbeam.core.registry import public
 from hornbeam.layers.attention_core import attend, position_mask
@@ -28,7 +28,7 @@ class HeadsAttention(RandomLayer):
         bias_constraint: Any, use_gate: bool, seed: int | None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(seed, **kwargs)
-        if sliding_window is not None and (isinstance(sliding_window, bool) or not isinstance(sliding_window, int) or sliding_window < 1):
+        if sliding_window is not None and not _is_size(sliding_window):
             raise bad_argument(self, "sliding_window", "a positive integer or None", sliding_window)
         self.dropout, self.use_bias, self.use_gate = self._fraction("dropout", dropout), use_bias, use_gate
         self.sliding_window, self.flash_attention = sliding_window, flash_attention
@@ -75,11 +75,16 @@ class HeadsAttention(RandomLayer):
         shapes = self._build_shapes
         if not self.built or not shapes:
             return None
-        return {"shapes_dict": {f"{k}_shape": s for k, s in zip(("query", "value", "key"), shapes, strict=False) if s is not None}}
+        names = ("query_shape", "value_shape", "key_shape")
+        return {"shapes_dict": {k: s for k, s in zip(names, shapes, strict=False) if s is not None}}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Builds the layer for the shapes that `get_build_config` returned."""
         self.build(**{k: tuple(s) for k, s in config["shapes_dict"].items()})
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
 def _copy(initializer: Any) -> Any:
@@ -117,24 +122,25 @@ class MultiHeadAttention(HeadsAttention):
     config_exclude = ("flash_attention", *(n for n in Layer.config_exclude if n != "activity_regularizer"))
 
     def __init__(
-        self, num_heads: int, key_dim: int, value_dim: int | None = None, dropout: float = 0.0, use_bias: bool = True,
-        output_shape: Any = None, attention_axes: Any = None, sliding_window: int | None = None, flash_attention: bool | None = None,
-        kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", kernel_regularizer: Any = None,
-        bias_regularizer: Any = None, activity_regularizer: Any = None, kernel_constraint: Any = None, bias_constraint: Any = None,
-        use_gate: bool = False, seed: int | None = None, **kwargs: Any,
+self, num_heads: int, key_dim: int, value_dim: int | None = None, dropout: float = 0.0, use_bias: bool = True,
+output_shape: Any = None, attention_axes: Any = None, sliding_window: int | None = None, flash_attention: bool | None = None,
+kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", kernel_regularizer: Any = None,
+bias_regularizer: Any = None, activity_regularizer: Any = None, kernel_constraint: Any = None, bias_constraint: Any = None,
+use_gate: bool = False, seed: int | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
-            dropout, use_bias, sliding_window, flash_attention, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
-            activity_regularizer, kernel_constraint, bias_constraint, use_gate, seed, **kwargs,
+            dropout, use_bias, sliding_window, flash_attention, kernel_initializer, bias_initializer, kernel_regularizer,
+            bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint, use_gate, seed, **kwargs,
         )  # fmt: skip
-        for name, size in (("num_heads", num_heads), ("key_dim", key_dim), ("value_dim", key_dim if value_dim is None else value_dim)):
-            if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        value_dim = key_dim if value_dim is None else value_dim
+        for name, size in (("num_heads", num_heads), ("key_dim", key_dim), ("value_dim", value_dim)):
+            if not _is_size(size):
                 raise bad_argument(self, name, "a positive integer", size)
             setattr(self, name, size)
         self.output_shape = (output_shape,) if isinstance(output_shape, int) else output_shape and tuple(output_shape)
         self.attention_axes = (attention_axes,) if isinstance(attention_axes, int) else attention_axes and tuple(attention_axes)
 
-    def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
+    def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:  # type: ignore[override]
         """Makes the projections of query, key and value, and of what comes out."""
         query_rank, heads = len(query_shape), self.num_heads
         self.attention_axes = self.attention_axes or tuple(range(1, query_rank - 1))
@@ -151,9 +157,9 @@ class MultiHeadAttention(HeadsAttention):
         self.output_dense.build((*tuple(query_shape)[:-1], heads, self.value_dim))
 
     def call(
-        self, query: torch.Tensor, value: torch.Tensor, key: torch.Tensor | None = None, query_mask: Any = None, value_mask: Any = None,
-        key_mask: Any = None, attention_mask: Any = None, return_attention_scores: bool = False, training: bool | None = None,
-        use_causal_mask: bool = False,
+        self, query: torch.Tensor, value: torch.Tensor, key: torch.Tensor | None = None, query_mask: Any = None,
+        value_mask: Any = None, key_mask: Any = None, attention_mask: Any = None, return_attention_scores: bool = False,
+        training: bool | None = None, use_causal_mask: bool = False,
     ) -> Any:  # fmt: skip
         """Returns the output, and with `return_attention_scores` the weights `(batch, heads, T, S)`."""
         masks = self._masks(query, value, [None, value_mask, key_mask], attention_mask, use_causal_mask)
@@ -163,7 +169,6 @@ class MultiHeadAttention(HeadsAttention):
             y = y * torch.sigmoid(self._gate_dense(query))
         y = self.output_dense(y)
         return (y, scores) if return_attention_scores else y
-
 
 
 @public("keras.layers.GroupQueryAttention")
@@ -194,21 +199,22 @@ class GroupedQueryAttention(HeadsAttention):
     config_exclude = ("flash_attention", *(n for n in Layer.config_exclude if n != "activity_regularizer"))
 
     def __init__(
-        self, head_dim: int, num_query_heads: int, num_key_value_heads: int, dropout: float = 0.0, use_bias: bool = True,
-        sliding_window: int | None = None, flash_attention: bool | None = None, kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros", kernel_regularizer: Any = None, bias_regularizer: Any = None, activity_regularizer: Any = None,
-        kernel_constraint: Any = None, bias_constraint: Any = None, use_gate: bool = False, seed: int | None = None, **kwargs: Any,
+self, head_dim: int, num_query_heads: int, num_key_value_heads: int, dropout: float = 0.0, use_bias: bool = True,
+sliding_window: int | None = None, flash_attention: bool | None = None, kernel_initializer: Any = "glorot_uniform",
+bias_initializer: Any = "zeros", kernel_regularizer: Any = None, bias_regularizer: Any = None, activity_regularizer: Any = None,
+kernel_constraint: Any = None, bias_constraint: Any = None, use_gate: bool = False, seed: int | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
-            dropout, use_bias, sliding_window, flash_attention, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
-            activity_regularizer, kernel_constraint, bias_constraint, use_gate, seed, **kwargs,
+            dropout, use_bias, sliding_window, flash_attention, kernel_initializer, bias_initializer, kernel_regularizer,
+            bias_regularizer, activity_regularizer, kernel_constraint, bias_constraint, use_gate, seed, **kwargs,
         )  # fmt: skip
         self.activity_regularizer = self._penalty
         self.head_dim, self.num_query_heads, self.num_key_value_heads = head_dim, num_query_heads, num_key_value_heads
         if num_query_heads % num_key_value_heads:
-            raise bad_argument(self, "num_query_heads", f"a multiple of num_key_value_heads={num_key_value_heads}", num_query_heads)
+            expected = f"a multiple of num_key_value_heads={num_key_value_heads}"
+            raise bad_argument(self, "num_query_heads", expected, num_query_heads)
 
-    def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
+    def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:  # type: ignore[override]
         """Makes the projections of query, key and value, and of what comes out."""
         heads, shared, size = self.num_query_heads, self.num_key_value_heads, self.head_dim
         self._query_dense = self._dense("query", 3, 1, (heads, size))
@@ -224,9 +230,9 @@ class GroupedQueryAttention(HeadsAttention):
         self._output_dense.build((*tuple(query_shape)[:-1], heads, size))
 
     def call(
-        self, query: torch.Tensor, value: torch.Tensor, key: torch.Tensor | None = None, query_mask: Any = None, value_mask: Any = None,
-        key_mask: Any = None, attention_mask: Any = None, return_attention_scores: bool = False, training: bool | None = None,
-        use_causal_mask: bool = False,
+        self, query: torch.Tensor, value: torch.Tensor, key: torch.Tensor | None = None, query_mask: Any = None,
+        value_mask: Any = None, key_mask: Any = None, attention_mask: Any = None, return_attention_scores: bool = False,
+        training: bool | None = None, use_causal_mask: bool = False,
     ) -> Any:  # fmt: skip
         """Returns the output, and with `return_attention_scores` the weights `(batch, query heads, T, S)`."""
         masks = self._masks(query, value, [query_mask, value_mask, key_mask], attention_mask, use_causal_mask)
@@ -259,7 +265,9 @@ class Attention(RandomLayer):
     torch.Size([2, 5, 8])
     """
 
-    def __init__(self, use_scale: bool = False, score_mode: str = "dot", dropout: float = 0.0, seed: int | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, use_scale: bool = False, score_mode: str = "dot", dropout: float = 0.0, seed: int | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(seed, **kwargs)
         if score_mode not in ("dot", "concat"):
             raise bad_argument(self, "score_mode", "'dot' or 'concat'", score_mode)
@@ -277,7 +285,8 @@ class Attention(RandomLayer):
         if not nested or len(inputs) not in (2, 3):
             received = f"{len(inputs)} input(s)" if nested else "one tensor"
             raise ValueError(
-                f"{type(self).__name__} layer {self.name!r} is called on a list, [query, value] or [query, value, key]. Received: {received}."
+                f"{type(self).__name__} layer {self.name!r} is called on a list, [query, value] or [query, value, key]. "
+                f"Received: {received}."
             )
 
     def call(
@@ -306,7 +315,8 @@ class Attention(RandomLayer):
             return [None, None]
         if not isinstance(mask, (list, tuple)) or len(mask) not in (2, 3):
             raise ValueError(
-                f"{type(self).__name__} layer {self.name!r} takes its masks as a list, [query_mask, value_mask]. Received: {mask!r}"
+                f"{type(self).__name__} layer {self.name!r} takes its masks as a list, [query_mask, value_mask]. "
+                f"Received: {describe(mask)}"
             )
         return [None if m is None else torch.as_tensor(m).bool() for m in mask[:2]]
 
@@ -315,7 +325,7 @@ class Attention(RandomLayer):
             scores = query @ key.transpose(-1, -2)
             return scores if self.scale is None else scores * self.scale
         both = query.unsqueeze(-2) + key.unsqueeze(-3)
-        return self.concat_score_weight * (both if self.scale is None else both * self.scale).tanh().sum(-1)
+        return (both if self.scale is None else both * self.scale).tanh().sum(-1) * self.concat_score_weight
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Returns the query's mask."""

@@ -13,31 +13,42 @@ from hornbeam.core.registry import public
 from hornbeam.layers.spatial import KernelLayer, kernel_view, layer_view, output_size, pad_axes, same_padding, two_axes
 
 _CONVOLUTIONS = {2: F.conv2d, 3: F.conv3d}
+_NONE = {1: (0,), 2: (0, 0), 3: (0, 0, 0)}
 
 
 def convolve(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, strides: tuple[int, ...], padding: str,
     dilation: tuple[int, ...], groups: int, channels_last: bool,
 ) -> torch.Tensor:  # fmt: skip
-    """Convolves a layer's tensor with a weight in torch's order `(out, in / groups, *spatial)`; the result lies as the input does.
+    """Convolves a layer's tensor with a weight in torch's order `(out, in / groups, *spatial)`; the result lies as the input.
 
     Symmetric padding is left to the kernel; only uneven padding is made beforehand.
     """
-    rank = len(strides)
-    around: tuple[Any, ...] = (0,) * rank
+    rank, around = len(strides), _NONE[len(strides)]
     if padding != "valid":
-        windows = [(size - 1) * d + 1 for size, d in zip(weight.shape[2:], dilation, strict=True)]
-        pads = [(windows[0] - 1, 0)] if padding == "causal" else same_padding(x.shape[1:-1] if channels_last else x.shape[2:], windows, strides)
-        if all(before == after for before, after in pads):
-            around = tuple(before for before, _ in pads)
-        else:
-            x = pad_axes(x, pads, channels_last)
+        x, around = _padded(x, tuple(weight.shape[2:]), strides, padding, dilation, channels_last)
     if not x.is_floating_point():
         x = x.to(weight.dtype)
     if rank == 1:
         weight, strides, around, dilation = weight.unsqueeze(2), two_axes(strides), two_axes(around, 0), two_axes(dilation)
     y = _CONVOLUTIONS[len(strides)](kernel_view(x, channels_last), weight, bias, strides, around, dilation, groups)
     return layer_view(y, rank, channels_last)
+
+
+def _padded(
+    x: torch.Tensor, size: tuple[int, ...], strides: tuple[int, ...], padding: str, dilation: tuple[int, ...], channels_last: bool
+) -> tuple[torch.Tensor, tuple[Any, ...]]:
+    """Returns the input, padded where padding is uneven, and what is left to the kernel on both sides."""
+    rank = len(strides)
+    added = [(k - 1) * d for k, d in zip(size, dilation, strict=True)]
+    if padding == "same" and max(strides) == 1 and not any([a % 2 for a in added]):
+        return x, tuple([a // 2 for a in added])
+    windows = [a + 1 for a in added]
+    sizes = x.shape[1:-1] if channels_last else x.shape[2:]
+    pads = [(added[0], 0)] if padding == "causal" else same_padding(sizes, windows, strides)
+    if all(before == after for before, after in pads):
+        return x, tuple(before for before, _ in pads)
+    return pad_axes(x, pads, channels_last), _NONE[rank]
 
 
 class BaseConv(KernelLayer):
@@ -64,7 +75,9 @@ class BaseConv(KernelLayer):
         self.kernel_constraint, self.bias_constraint = constraints.get(kernel_constraint), constraints.get(bias_constraint)
         self.input_spec = InputSpec(ndim=self.rank + 2)
         if filters is not None and filters % groups:
-            raise ValueError(f"{self._title()}: `filters` must be a multiple of `groups`. Received: filters={filters}, groups={groups}")
+            raise ValueError(
+                f"{self._title()}: `filters` must be a multiple of `groups`. Received: filters={filters}, groups={groups}"
+            )
         if max(self.strides) > 1 and max(self.dilation_rate) > 1 and not self._dilated_strides:
             raise ValueError(
                 f"{self._title()}: either `strides` or `dilation_rate` can be above 1. "
@@ -199,7 +212,14 @@ class Conv3D(BaseConv):
 class BaseDepthwiseConv(BaseConv):
     """A convolution of each channel by itself, with `depth_multiplier` kernels for each."""
 
-    config_exclude = ("filters", "groups", "kernel_initializer", "kernel_regularizer", "kernel_constraint", *BaseConv.config_exclude)
+    config_exclude = (
+        "filters",
+        "groups",
+        "kernel_initializer",
+        "kernel_regularizer",
+        "kernel_constraint",
+        *BaseConv.config_exclude,
+    )
     _dilated_strides = True
     depthwise_initializer = property(lambda self: self.kernel_initializer)
     depthwise_regularizer = property(lambda self: self.kernel_regularizer)
@@ -292,15 +312,23 @@ class BaseSeparableConv(BaseDepthwiseConv):
             bias_initializer, depthwise_regularizer, bias_regularizer, activity_regularizer, depthwise_constraint, bias_constraint, **kwargs,
         )  # fmt: skip
         self.filters, self.pointwise_initializer = self._count("filters", filters), initializers.get(pointwise_initializer)
-        self.pointwise_regularizer, self.pointwise_constraint = regularizers.get(pointwise_regularizer), constraints.get(pointwise_constraint)
+        self.pointwise_regularizer, self.pointwise_constraint = (
+            regularizers.get(pointwise_regularizer),
+            constraints.get(pointwise_constraint),
+        )
 
     def _storage_orders(self) -> dict[str, tuple[int, ...]]:
-        return {"depthwise_kernel": super()._storage_orders()["kernel"], "pointwise_kernel": BaseConv._storage_orders(self)["kernel"]}
+        return {
+            "depthwise_kernel": super()._storage_orders()["kernel"],
+            "pointwise_kernel": BaseConv._storage_orders(self)["kernel"],
+        }
 
     def build(self, input_shape: Any) -> None:
         """Makes `depthwise_kernel`, `pointwise_kernel` and bias."""
         channels = self._channels(input_shape)
-        self.depthwise_kernel = self._add_kernel("depthwise_kernel", (*self.kernel_size, channels, self.depth_multiplier), "depthwise")
+        self.depthwise_kernel = self._add_kernel(
+            "depthwise_kernel", (*self.kernel_size, channels, self.depth_multiplier), "depthwise"
+        )
         mixed = (*(1,) * self.rank, channels * self.depth_multiplier, self.filters)
         self.pointwise_kernel = self._add_kernel("pointwise_kernel", mixed, "pointwise")
         self._add_bias()

@@ -74,6 +74,8 @@ class Dense(Layer):
     def call(self, inputs: torch.Tensor, training: bool | None = None) -> torch.Tensor:
         """Returns `activation(inputs @ kernel + bias)`."""
         bias = self.bias
+        if not (inputs.is_floating_point() or inputs.is_complex()):
+            inputs = inputs.to(self.kernel.dtype)
         if bias is None:
             y = inputs @ self.kernel
         elif inputs.dim() == 2:

@@ -40,10 +40,10 @@ class EinsumDense(Layer):
     )  # fmt: skip
 
     def __init__(
-        self, equation: str, output_shape: Any, activation: Any = None, bias_axes: str | None = None,
-        kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", kernel_regularizer: Any = None,
-        bias_regularizer: Any = None, kernel_constraint: Any = None, bias_constraint: Any = None, lora_rank: int | None = None,
-        lora_alpha: float | None = None, gptq_unpacked_column_size: int | None = None, quantization_config: Any = None, **kwargs: Any,
+self, equation: str, output_shape: Any, activation: Any = None, bias_axes: str | None = None,
+kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", kernel_regularizer: Any = None,
+bias_regularizer: Any = None, kernel_constraint: Any = None, bias_constraint: Any = None, lora_rank: int | None = None,
+lora_alpha: float | None = None, gptq_unpacked_column_size: int | None = None, quantization_config: Any = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         self.equation, self.bias_axes = equation, bias_axes
@@ -58,7 +58,7 @@ class EinsumDense(Layer):
 
     def _read_equation(self) -> None:
         found = _EQUATION.fullmatch(self.equation.replace(" ", ""))
-        left, x, right, kernel, out_left, out, out_right = found.groups() if found else (None,) * 7
+        left, x, right, kernel, out_left, out, out_right = (g or "" for g in found.groups()) if found else ("",) * 7
         if found is None or (left, right) != (out_left, out_right) or (left and right):
             raise self._wrong(
                 "`equation` has the form 'ab,bc->ac', '...ab,bc->...ac' or 'ab...,bc->ac...'", f"equation={self.equation!r}"
@@ -66,13 +66,15 @@ class EinsumDense(Layer):
         self._x, self._kernel_axes, self._out, self._left, self._right = x, kernel, out, bool(left), bool(right)
         lost = [a for a in kernel if a not in x and a not in out]
         if lost:
-            raise self._wrong(f"axis {lost[0]!r} of the kernel must be one of the inputs or of the output", f"equation={self.equation!r}")
+            raise self._wrong(
+                f"axis {lost[0]!r} of the kernel is neither in the inputs nor in the output", f"equation={self.equation!r}"
+            )
         unknown = [a for a in self.bias_axes or () if a not in out]
         if unknown:
-            raise self._wrong(f"axis {unknown[0]!r} of `bias_axes` is no axis of the output {out!r}", f"bias_axes={self.bias_axes!r}")
+            raise self._wrong(f"axis {unknown[0]!r} of `bias_axes` is not in the output {out!r}", f"bias_axes={self.bias_axes!r}")
         named = out if self._left else out[1:]
         if len(named) != len(self.output_shape):
-            raise self._wrong(f"`output_shape` needs a size (or None) for each of the axes {named!r}", f"output_shape={self.output_shape}")
+            raise self._wrong(f"`output_shape` needs a size (or None) for each of {named!r}", f"output_shape={self.output_shape}")
         self._sizes = dict(zip(named, self.output_shape, strict=True))
         self._summed = self._plainly_summed()
 
@@ -107,12 +109,15 @@ class EinsumDense(Layer):
         named = len(self._x)
         if len(input_shape) < named or (len(input_shape) != named and not (self._left or self._right)):
             raise self._wrong(f"the equation {self.equation!r} needs inputs of rank {named}", f"input shape {input_shape}")
-        letters, elided = (input_shape[-named:], input_shape[:-named]) if self._left else (input_shape[:named], input_shape[named:])
+        if self._left:
+            letters, elided = input_shape[-named:], input_shape[:-named]
+        else:
+            letters, elided = input_shape[:named], input_shape[named:]
         sizes = dict(zip(self._x, letters, strict=True))
         for axis, size in self._sizes.items():
             known = sizes.get(axis)
             if known is not None and size is not None and known != size:
-                raise self._wrong(f"axis {axis!r} has size {known} in the inputs and {size} in the output", f"input shape {input_shape}")
+                raise self._wrong(f"axis {axis!r} has size {known} before and {size} in the output", f"input shape {input_shape}")
             sizes[axis] = size if known is None else known
         return sizes, elided
 
@@ -145,7 +150,7 @@ class EinsumDense(Layer):
         return y if self.activation is activations.linear else self.activation(y)
 
     def _plainly_summed(self) -> int:
-        """How many axes a plain matrix product sums over where it does the work: the last of the inputs, the first of the kernel."""
+        """How many axes a matrix product sums over, last in the inputs and first in the kernel; 0 where none does the work."""
         common = [a for a in self._kernel_axes if a in self._x]
         n = len(common)
         made = self._kernel_axes[n:]

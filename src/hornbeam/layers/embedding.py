@@ -42,10 +42,20 @@ class Embedding(Layer):
         super().__init__(**{"autocast": False, **kwargs})
         for name, value in (("input_dim", input_dim), ("output_dim", output_dim)):
             if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-                raise ValueError(f"Embedding layer {self.name!r}: `{name}` must be a positive integer. Received: {name}={value!r}")
-        self.input_dim, self.output_dim, self.mask_zero, self.quantization_config = input_dim, output_dim, mask_zero, quantization_config
+                raise ValueError(
+                    f"Embedding layer {self.name!r}: `{name}` must be a positive integer. Received: {name}={value!r}"
+                )
+        self.input_dim, self.output_dim, self.mask_zero, self.quantization_config = (
+            input_dim,
+            output_dim,
+            mask_zero,
+            quantization_config,
+        )
         self.embeddings_initializer = initializers.get(embeddings_initializer)
-        self.embeddings_regularizer, self.embeddings_constraint = regularizers.get(embeddings_regularizer), constraints.get(embeddings_constraint)
+        self.embeddings_regularizer, self.embeddings_constraint = (
+            regularizers.get(embeddings_regularizer),
+            constraints.get(embeddings_constraint),
+        )
         self.supports_masking = mask_zero
         self.__dict__["_makes_mask"] = bool(mask_zero) or type(self).compute_mask is not Embedding.compute_mask
         if weights is not None:

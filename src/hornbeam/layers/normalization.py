@@ -48,7 +48,9 @@ class ScaledNormalization(Layer):
         """The input's size along an axis."""
         rank = len(input_shape)
         if not -rank <= axis < rank:
-            raise ValueError(f"{self._title()}: axis {axis} is beyond an input of rank {rank}. Received: input shape {tuple(input_shape)}.")
+            raise ValueError(
+                f"{self._title()}: axis {axis} is beyond an input of rank {rank}. Received: input shape {tuple(input_shape)}."
+            )
         if input_shape[axis] is None:
             raise ValueError(f"{self._title()} needs a known size on axis {axis}. Received: input shape {tuple(input_shape)}.")
         return input_shape[axis]
@@ -114,14 +116,21 @@ class BatchNormalization(ScaledNormalization):
         )  # fmt: skip
         if isinstance(axis, bool) or not isinstance(axis, int):
             raise TypeError(f"{self._title()}: `axis` is the one axis of the channels, an integer. Received: axis={axis!r}")
-        self.momentum, self.synchronized, self.renorm, self.renorm_momentum = float(momentum), synchronized, renorm, renorm_momentum
+        self.momentum, self.synchronized, self.renorm, self.renorm_momentum = (
+            float(momentum),
+            synchronized,
+            renorm,
+            renorm_momentum,
+        )
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
         self.renorm_clipping = renorm_clipping or ({} if renorm else None)
         unknown = set(renorm_clipping or ()) - set(_CLIPPING)
         if unknown:
             wrong = unknown.pop()
-            raise ValueError(f"{self._title()}: `renorm_clipping` takes {_CLIPPING}. Received: {wrong!r}.{did_you_mean(wrong, _CLIPPING)}")
+            raise ValueError(
+                f"{self._title()}: `renorm_clipping` takes {_CLIPPING}. Received: {wrong!r}.{did_you_mean(wrong, _CLIPPING)}"
+            )
 
     def build(self, input_shape: Any) -> None:
         """Makes `gamma`, `beta` and the moving moments, one number for each channel."""
@@ -140,21 +149,21 @@ class BatchNormalization(ScaledNormalization):
         x = channel_view(inputs if inputs.is_floating_point() else inputs.to(self._compute), self.axis)
         if not training or not self._trainable:
             y = F.batch_norm(x, self.moving_mean, self.moving_variance, self.gamma, self.beta, False, 0.0, self.epsilon)
-        elif mask is None and not self.renorm and not self.synchronized:
-            y = self._by_batch(x)
+        elif mask is not None:
+            y = self._by_moments(x, channel_view(fitting_mask(mask, inputs, self.axis), self.axis))
         else:
-            y = self._by_moments(x, None if mask is None else channel_view(fitting_mask(mask, inputs, self.axis), self.axis))
+            y = self._by_batch(x)
         return from_channel_view(y, self.axis, inputs.dim())
 
     def _by_batch(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalizes in one call, which leaves the batch's moments in two vectors."""
+        """Normalizes in one call, which leaves the batch's mean and unbiased variance in two vectors."""
         count = x.numel() // x.shape[1]
-        if count < 2:
+        if count < 2 or self.renorm or self.synchronized or context.scratch or context.stateless is not None:
             return self._by_moments(x, None)
-        mean, variance = torch.zeros_like(self.moving_mean), torch.zeros_like(self.moving_mean)
+        moving = [self.moving_mean, self.moving_variance]
+        mean, variance = torch.zeros_like(moving[0]), torch.zeros_like(moving[0])
         y = F.batch_norm(x, mean, variance, self.gamma, self.beta, True, 1.0, self.epsilon)
-        follow(self.moving_mean, mean, 1 - self.momentum)
-        follow(self.moving_variance, variance * ((count - 1) / count), 1 - self.momentum)
+        torch._foreach_lerp_(moving, [mean, variance * ((count - 1) / count)], 1 - self.momentum)
         return y
 
     def _by_moments(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
@@ -177,9 +186,15 @@ class BatchNormalization(ScaledNormalization):
         y = y if self.beta is None else y + self.beta.view(shape)
         return y.to(x.dtype)
 
-    def _renormed(self, y: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor, count: torch.Tensor, shape: Any) -> torch.Tensor:
+    def _renormed(
+        self, y: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor, count: torch.Tensor, shape: Any
+    ) -> torch.Tensor:
         bound, rate = self.renorm_clipping or {}, (1 - self.renorm_momentum) * (count > 0)
-        scale = (deviation / self.renorm_stddev).clamp(bound.get("rmin"), bound.get("rmax")) if bound.keys() - {"dmax"} else deviation / self.renorm_stddev
+        scale = (
+            (deviation / self.renorm_stddev).clamp(bound.get("rmin"), bound.get("rmax"))
+            if bound.keys() - {"dmax"}
+            else deviation / self.renorm_stddev
+        )
         shift = (mean - self.renorm_mean) / self.renorm_stddev
         if "dmax" in bound:
             shift = shift.clamp(-bound["dmax"], bound["dmax"])

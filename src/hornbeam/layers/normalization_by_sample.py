@@ -18,7 +18,9 @@ def checked_axes(axis: Any, layer: Layer) -> Any:
         return list(axis)
     if isinstance(axis, int) and not isinstance(axis, bool):
         return axis
-    raise TypeError(f"{type(layer).__name__} layer {layer.name!r}: `axis` takes an integer or a list of them. Received: axis={axis!r}")
+    raise TypeError(
+        f"{type(layer).__name__} layer {layer.name!r}: `axis` takes an integer or a list of them. Received: axis={axis!r}"
+    )
 
 
 def axes_of(axis: Any, rank: int) -> list[int]:
@@ -31,9 +33,9 @@ def in_order(axis: Any, rank: int) -> list[int]:
     return sorted(axis if isinstance(axis, (list, tuple)) else [axis], key=lambda a: a % rank)
 
 
-def are_last(axes: list[int], rank: int) -> bool:
-    """Whether the axes are the last ones of a tensor, in order."""
-    return axes == list(range(rank - len(axes), rank))
+def in_dtype_of(weight: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+    """Returns the tensor in a weight's dtype, in which the moments are taken."""
+    return x if weight is None or x.dtype is weight.dtype else x.to(weight.dtype)
 
 
 def broadcast_shape(x: torch.Tensor, axes: list[int]) -> list[int]:
@@ -87,17 +89,16 @@ class LayerNormalization(ScaledNormalization):
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns the normalized input."""
         x = inputs if inputs.is_floating_point() else inputs.to(self._compute)
-        weight = self.gamma if self.gamma is not None else self.beta
-        wide = x if weight is None else x.to(weight.dtype)
-        axes = axes_of(self.axis, x.dim())
-        if are_last(axes, x.dim()) and not self.rms_scaling:
-            y = F.layer_norm(wide, x.shape[axes[0] :], self.gamma, self.beta, self.epsilon)
-            return y.to(x.dtype)
+        gamma, beta, axes = self.gamma, self.beta, axes_of(self.axis, x.dim())
+        wide = in_dtype_of(gamma if gamma is not None else beta, x)
+        if axes[0] == x.dim() - len(axes) and not self.rms_scaling:
+            y = F.layer_norm(wide, x.shape[axes[0] :], gamma, beta, self.epsilon)
+            return y if y.dtype is x.dtype else y.to(x.dtype)
         variance, mean = torch.var_mean(wide, axes, correction=0, keepdim=True)
         y = (wide if self.rms_scaling else wide - mean) * torch.rsqrt(variance + self.epsilon)
         shape = broadcast_shape(x, axes)
-        y = y if self.gamma is None else y * self.gamma.view(shape)
-        return (y if self.beta is None else y + self.beta.view(shape)).to(x.dtype)
+        y = y if gamma is None else y * gamma.view(shape)
+        return (y if beta is None else y + beta.view(shape)).to(x.dtype)
 
 
 @public("keras.layers.GroupNormalization")
@@ -127,7 +128,9 @@ class GroupNormalization(ScaledNormalization):
             gamma_constraint, **kwargs,
         )  # fmt: skip
         if isinstance(groups, bool) or not isinstance(groups, int) or (groups <= 0 and groups != -1):
-            raise ValueError(f"{self._title()}: `groups` is a positive integer, or -1 for one channel each. Received: groups={groups!r}")
+            raise ValueError(
+                f"{self._title()}: `groups` is a positive integer, or -1 for one channel each. Received: groups={groups!r}"
+            )
         self.groups = groups
 
     def build(self, input_shape: Any) -> None:
@@ -145,11 +148,11 @@ class GroupNormalization(ScaledNormalization):
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns the normalized input."""
         x = inputs if inputs.is_floating_point() else inputs.to(self._compute)
-        weight = self.gamma if self.gamma is not None else self.beta
-        view = channel_view(x if weight is None else x.to(weight.dtype), self.axis)
-        beta, alone = (self.beta, None) if self.gamma is not None else (None, self.beta)  # torch has no gradient for a shift alone
-        y = torch.group_norm(view, self.groups, self.gamma, beta, self.epsilon)
-        y = y if alone is None else y + alone.view(-1, *(1,) * (view.dim() - 2))
+        gamma, beta = self.gamma, self.beta
+        view = channel_view(in_dtype_of(gamma if gamma is not None else beta, x), self.axis)
+        y = torch.group_norm(view, self.groups, gamma, beta if gamma is not None else None, self.epsilon)
+        if gamma is None and beta is not None:  # torch's kernel has no gradient for a shift alone
+            y = y + beta.view(-1, *(1,) * (view.dim() - 2))
         return from_channel_view(y.to(x.dtype), self.axis, x.dim())
 
 
@@ -180,18 +183,21 @@ class RMSNormalization(Layer):
         self.axis = in_order(self.axis, len(input_shape))
         sizes = [input_shape[a] for a in self.axis]
         if None in sizes:
-            raise ValueError(f"RMSNormalization layer {self.name!r} needs known sizes on axis {self.axis}. Received: input shape {tuple(input_shape)}.")
+            raise ValueError(
+                f"RMSNormalization layer {self.name!r} needs known sizes on axis {self.axis}. Received: input shape {tuple(input_shape)}."
+            )
         self.scale = self.add_weight(tuple(sizes), "ones", autocast=False, name="scale")
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns the normalized input."""
         x = inputs if inputs.is_floating_point() else inputs.to(self._compute)
-        axes, wide = axes_of(self.axis, x.dim()), x.to(self.scale.dtype)
-        if are_last(axes, x.dim()):
-            y = F.rms_norm(wide, x.shape[axes[0] :], self.scale, self.epsilon)
+        scale, axes = self.scale, axes_of(self.axis, x.dim())
+        wide = in_dtype_of(scale, x)
+        if axes[0] == x.dim() - len(axes):
+            y = F.rms_norm(wide, x.shape[axes[0] :], scale, self.epsilon)
         else:
             square = wide.square().mean(axes, keepdim=True)
-            y = wide * torch.rsqrt(square + self.epsilon) * self.scale.view(broadcast_shape(x, axes))
+            y = wide * torch.rsqrt(square + self.epsilon) * scale.view(broadcast_shape(x, axes))
         return y.to(x.dtype)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:

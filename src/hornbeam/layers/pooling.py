@@ -31,9 +31,7 @@ class BasePooling(SpatialLayer):
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns the pooled input."""
-        pads = [(0, 0)] * self.rank
-        if self.padding == "same":
-            pads = same_padding(self._sizes(inputs.shape), self.pool_size, self.strides)
+        pads = same_padding(self._sizes(inputs.shape), self.pool_size, self.strides) if self.padding == "same" else []
         return self._pool(inputs, pads)
 
     def _pool(self, x: torch.Tensor, pads: list[tuple[Any, Any]]) -> torch.Tensor:
@@ -41,21 +39,23 @@ class BasePooling(SpatialLayer):
 
     def _windows(self, x: torch.Tensor, pads: list[tuple[Any, Any]], pool: Any, **options: Any) -> torch.Tensor:
         """Applies a kernel to all windows; a surplus of padding at the end is left to its `ceil_mode`."""
-        around = tuple(before for before, _ in pads)
-        ceil = any(before != after for before, after in pads)
         last, size, strides = self._channels_last, two_axes(self.pool_size), two_axes(self.strides)
-        y = pool[len(size)](kernel_view(x, last), size, strides, two_axes(around, 0), ceil_mode=ceil, **options)
-        return layer_view(y, self.rank, last)
+        if pads:
+            options["padding"] = two_axes(tuple(before for before, _ in pads), 0)
+            options["ceil_mode"] = any(before != after for before, after in pads)
+        return layer_view(pool[len(size)](kernel_view(x, last), size, strides, **options), self.rank, last)
 
     def _uneven(self, pads: list[tuple[Any, Any]]) -> bool:
         """Whether there is padding that torch's kernels cannot be asked for: uneven, with windows at every point."""
-        return any(before != after and stride == 1 for (before, after), stride in zip(pads, self.strides, strict=True))
+        return any(before != after and stride == 1 for (before, after), stride in zip(pads, self.strides, strict=False))
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """Returns the shape with the number of windows along each axis; None where the input's size is None."""
         spatial = zip(self._sizes(input_shape), self.pool_size, self.strides, strict=True)
         sizes = [output_size(size, window, stride, self.padding) for size, window, stride in spatial]
-        return self._shape(input_shape[0], self._checked_sizes(sizes, input_shape, self.pool_size), input_shape[self._channel_axis])
+        return self._shape(
+            input_shape[0], self._checked_sizes(sizes, input_shape, self.pool_size), input_shape[self._channel_axis]
+        )
 
 
 class BaseMaxPooling(BasePooling):
@@ -64,7 +64,7 @@ class BaseMaxPooling(BasePooling):
     def _pool(self, x: torch.Tensor, pads: list[tuple[Any, Any]]) -> torch.Tensor:
         if self._uneven(pads):
             lowest = -math.inf if x.is_floating_point() else torch.iinfo(x.dtype).min
-            x, pads = pad_axes(x, pads, self._channels_last, lowest), [(0, 0)] * self.rank
+            x, pads = pad_axes(x, pads, self._channels_last, lowest), []
         return self._windows(x, pads, _MAX)
 
     def _output_dtype(self, inputs: Any) -> str:
@@ -85,9 +85,9 @@ class BaseAveragePooling(BasePooling):
             x = x.to(self._compute)
         if not self._uneven(pads):
             return self._windows(x, pads, _AVERAGE, count_include_pad=False)
-        none, inside = [(0, 0)] * self.rank, x.new_ones(self._shape(1, self._sizes(x.shape), 1))
+        inside = x.new_ones(self._shape(1, self._sizes(x.shape), 1))
         x, inside = (pad_axes(v, pads, self._channels_last) for v in (x, inside))
-        return self._windows(x, none, _AVERAGE) / self._windows(inside, none, _AVERAGE)
+        return self._windows(x, [], _AVERAGE) / self._windows(inside, [], _AVERAGE)
 
 
 @public("keras.layers.MaxPooling1D")

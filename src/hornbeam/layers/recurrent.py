@@ -12,7 +12,16 @@ from hornbeam.core.registry import deserialize_keras_object, public
 from hornbeam.core.weights import assign
 from hornbeam.graph import tree
 from hornbeam.graph.context import context
-from hornbeam.layers.recurrent_cells import GRUCell, LSTMCell, RecurrentCell, SimpleRNNCell, StackedRNNCells, check_cell, initial_states, output_size
+from hornbeam.layers.recurrent_cells import (
+    GRUCell,
+    LSTMCell,
+    RecurrentCell,
+    SimpleRNNCell,
+    StackedRNNCells,
+    check_cell,
+    initial_states,
+    output_size,
+)
 from hornbeam.layers.recurrent_sequence import run
 
 
@@ -39,8 +48,8 @@ class RNN(Layer):
     use_cudnn: Any = "auto"
 
     def __init__(
-        self, cell: Any, return_sequences: bool = False, return_state: bool = False, go_backwards: bool = False, stateful: bool = False,
-        unroll: bool = False, zero_output_for_mask: bool = False, **kwargs: Any,
+        self, cell: Any, return_sequences: bool = False, return_state: bool = False, go_backwards: bool = False,
+        stateful: bool = False, unroll: bool = False, zero_output_for_mask: bool = False, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(**kwargs)
         if isinstance(cell, (list, tuple)):
@@ -121,13 +130,17 @@ class RNN(Layer):
     def call(self, sequences: torch.Tensor, initial_state: Any = None, mask: Any = None, training: bool | None = False) -> Any:
         """Returns the last output or all outputs, and the last states where `return_state` is set."""
         if sequences.shape[1] == 0:
-            raise ValueError(f"Layer {self.name!r} ({type(self).__name__}) needs at least one time step. Received: shape {tuple(sequences.shape)}.")
+            raise ValueError(
+                f"Layer {self.name!r} ({type(self).__name__}) needs at least one time step. Received: shape {tuple(sequences.shape)}."
+            )
         states = self._first_states(sequences, initial_state)
         if mask is not None:
             mask = self._checked_mask(mask, sequences)
         if self.go_backwards:
             sequences, mask = sequences.flip(1), None if mask is None else mask.flip(1)
-        y, states = run(self.cell, sequences, states, mask, bool(training), self.use_cudnn is not False, self.zero_output_for_mask)
+        y, states = run(
+            self.cell, sequences, states, mask, bool(training), self.use_cudnn is not False, self.zero_output_for_mask
+        )
         if self.stateful and self.states is not None:
             for kept, new in zip(tree.leaves(self.states), tree.leaves(states), strict=True):
                 assign(kept, new.detach())
@@ -150,7 +163,9 @@ class RNN(Layer):
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
         """Returns the shape of the output, and those of the states where `return_state` is set."""
         batch, time = tuple(sequences_shape)[:2]
-        output = (batch, time, *_sizes(output_size(self.cell))) if self.return_sequences else (batch, *_sizes(output_size(self.cell)))
+        output = (
+            (batch, time, *_sizes(output_size(self.cell))) if self.return_sequences else (batch, *_sizes(output_size(self.cell)))
+        )
         states = tree.map_leaves(lambda size: (batch, *_sizes(size)), self.state_size)
         return (output, *states) if self.return_state else output
 
@@ -199,10 +214,23 @@ def _of_cell(name: str) -> property:
     return property(get, put, doc=f"The cell's `{name}`.")
 
 
-for _name in (
-    "units activation use_bias kernel_initializer recurrent_initializer bias_initializer kernel_regularizer recurrent_regularizer "
-    "bias_regularizer kernel_constraint recurrent_constraint bias_constraint dropout recurrent_dropout seed"
-).split():
+for _name in [
+    "units",
+    "activation",
+    "use_bias",
+    "kernel_initializer",
+    "recurrent_initializer",
+    "bias_initializer",
+    "kernel_regularizer",
+    "recurrent_regularizer",
+    "bias_regularizer",
+    "kernel_constraint",
+    "recurrent_constraint",
+    "bias_constraint",
+    "dropout",
+    "recurrent_dropout",
+    "seed",
+]:
     setattr(OwnCell, _name, _of_cell(_name))
 
 
@@ -222,7 +250,8 @@ class SimpleRNN(OwnCell):
         kernel_initializer, recurrent_initializer, bias_initializer: by name or object.
         kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: penalties, by name or object.
         kernel_constraint, recurrent_constraint, bias_constraint: projections after each update, by name or object.
-        dropout, recurrent_dropout: share of the inputs, and of the recurrent state, that is dropped in training; the same at each step.
+        dropout, recurrent_dropout: share of the inputs, and of the recurrent state, that is dropped in training, the same
+            values at each step.
         return_sequences: whether the outputs of all steps come out, or the last only.
         return_state: whether the last state comes out too.
         go_backwards: whether the sequence is read (and returned) from its end.
@@ -239,20 +268,27 @@ class SimpleRNN(OwnCell):
     config_exclude = ("seed", *OwnCell.config_exclude)
 
     def __init__(
-        self, units: int, activation: Any = "tanh", use_bias: bool = True, kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal", bias_initializer: Any = "zeros", kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None, bias_regularizer: Any = None, activity_regularizer: Any = None, kernel_constraint: Any = None,
-        recurrent_constraint: Any = None, bias_constraint: Any = None, dropout: float = 0.0, recurrent_dropout: float = 0.0,
-        return_sequences: bool = False, return_state: bool = False, go_backwards: bool = False, stateful: bool = False,
-        unroll: bool = False, seed: int | None = None, **kwargs: Any,
+self, units: int, activation: Any = "tanh", use_bias: bool = True, kernel_initializer: Any = "glorot_uniform",
+recurrent_initializer: Any = "orthogonal", bias_initializer: Any = "zeros", kernel_regularizer: Any = None,
+recurrent_regularizer: Any = None, bias_regularizer: Any = None, activity_regularizer: Any = None, kernel_constraint: Any = None,
+recurrent_constraint: Any = None, bias_constraint: Any = None, dropout: float = 0.0, recurrent_dropout: float = 0.0,
+return_sequences: bool = False, return_state: bool = False, go_backwards: bool = False, stateful: bool = False,
+unroll: bool = False, seed: int | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         cell = SimpleRNNCell(
-            units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, kernel_regularizer, recurrent_regularizer,
-            bias_regularizer, kernel_constraint, recurrent_constraint, bias_constraint, dropout, recurrent_dropout, seed,
-            name="simple_rnn_cell", **_for_cell(kwargs),
+units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, kernel_regularizer,
+recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint, bias_constraint, dropout, recurrent_dropout,
+seed, name="simple_rnn_cell", **_for_cell(kwargs),
         )  # fmt: skip
         super().__init__(
-            cell, return_sequences, return_state, go_backwards, stateful, unroll, activity_regularizer=activity_regularizer, **kwargs
+            cell,
+            return_sequences,
+            return_state,
+            go_backwards,
+            stateful,
+            unroll,
+            activity_regularizer=activity_regularizer,
+            **kwargs,
         )
 
 
@@ -270,7 +306,8 @@ class LSTM(OwnCell):
         unit_forget_bias: whether the bias of the forget gate begins at one.
         kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: penalties, by name or object.
         kernel_constraint, recurrent_constraint, bias_constraint: projections after each update, by name or object.
-        dropout, recurrent_dropout: share of the inputs, and of the recurrent state, that is dropped in training; the same at each step.
+        dropout, recurrent_dropout: share of the inputs, and of the recurrent state, that is dropped in training, the same
+            values at each step.
         seed: seed of the dropout; torch's default generator unless given.
         return_sequences: whether the outputs of all steps come out, or the last only.
         return_state: whether the last states `h` and `c` come out too.
@@ -287,21 +324,28 @@ class LSTM(OwnCell):
     """
 
     def __init__(
-        self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform", recurrent_initializer: Any = "orthogonal", bias_initializer: Any = "zeros",
-        unit_forget_bias: bool = True, kernel_regularizer: Any = None, recurrent_regularizer: Any = None, bias_regularizer: Any = None,
-        activity_regularizer: Any = None, kernel_constraint: Any = None, recurrent_constraint: Any = None, bias_constraint: Any = None,
-        dropout: float = 0.0, recurrent_dropout: float = 0.0, seed: int | None = None, return_sequences: bool = False,
-        return_state: bool = False, go_backwards: bool = False, stateful: bool = False, unroll: bool = False, use_cudnn: Any = "auto",
-        **kwargs: Any,
+self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", use_bias: bool = True,
+kernel_initializer: Any = "glorot_uniform", recurrent_initializer: Any = "orthogonal", bias_initializer: Any = "zeros",
+unit_forget_bias: bool = True, kernel_regularizer: Any = None, recurrent_regularizer: Any = None, bias_regularizer: Any = None,
+activity_regularizer: Any = None, kernel_constraint: Any = None, recurrent_constraint: Any = None, bias_constraint: Any = None,
+dropout: float = 0.0, recurrent_dropout: float = 0.0, seed: int | None = None, return_sequences: bool = False,
+return_state: bool = False, go_backwards: bool = False, stateful: bool = False, unroll: bool = False, use_cudnn: Any = "auto",
+**kwargs: Any,
     ) -> None:  # fmt: skip
         cell = LSTMCell(
-            units, activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, unit_forget_bias,
-            kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint, bias_constraint,
-            dropout, recurrent_dropout, seed, name="lstm_cell", **_for_cell(kwargs),
+units, activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, unit_forget_bias,
+kernel_regularizer, recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint, bias_constraint, dropout,
+recurrent_dropout, seed, name="lstm_cell", **_for_cell(kwargs),
         )  # fmt: skip
         super().__init__(
-            cell, return_sequences, return_state, go_backwards, stateful, unroll, activity_regularizer=activity_regularizer, **kwargs
+            cell,
+            return_sequences,
+            return_state,
+            go_backwards,
+            stateful,
+            unroll,
+            activity_regularizer=activity_regularizer,
+            **kwargs,
         )
         self.use_cudnn = use_cudnn
 
@@ -321,7 +365,8 @@ class GRU(OwnCell):
         kernel_initializer, recurrent_initializer, bias_initializer: by name or object.
         kernel_regularizer, recurrent_regularizer, bias_regularizer, activity_regularizer: penalties, by name or object.
         kernel_constraint, recurrent_constraint, bias_constraint: projections after each update, by name or object.
-        dropout, recurrent_dropout: share of the inputs, and of the recurrent state, that is dropped in training; the same at each step.
+        dropout, recurrent_dropout: share of the inputs, and of the recurrent state, that is dropped in training, the same
+            values at each step.
         seed: seed of the dropout; torch's default generator unless given.
         return_sequences: whether the outputs of all steps come out, or the last only.
         return_state: whether the last state comes out too.
@@ -338,13 +383,13 @@ class GRU(OwnCell):
     """
 
     def __init__(
-        self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform", recurrent_initializer: Any = "orthogonal", bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None, recurrent_regularizer: Any = None, bias_regularizer: Any = None, activity_regularizer: Any = None,
-        kernel_constraint: Any = None, recurrent_constraint: Any = None, bias_constraint: Any = None, dropout: float = 0.0,
-        recurrent_dropout: float = 0.0, seed: int | None = None, return_sequences: bool = False, return_state: bool = False,
-        go_backwards: bool = False, stateful: bool = False, unroll: bool = False, reset_after: bool = True, use_cudnn: Any = "auto",
-        **kwargs: Any,
+self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", use_bias: bool = True,
+kernel_initializer: Any = "glorot_uniform", recurrent_initializer: Any = "orthogonal", bias_initializer: Any = "zeros",
+kernel_regularizer: Any = None, recurrent_regularizer: Any = None, bias_regularizer: Any = None, activity_regularizer: Any = None,
+kernel_constraint: Any = None, recurrent_constraint: Any = None, bias_constraint: Any = None, dropout: float = 0.0,
+recurrent_dropout: float = 0.0, seed: int | None = None, return_sequences: bool = False, return_state: bool = False,
+go_backwards: bool = False, stateful: bool = False, unroll: bool = False, reset_after: bool = True, use_cudnn: Any = "auto",
+**kwargs: Any,
     ) -> None:  # fmt: skip
         cell = GRUCell(
             units, activation, recurrent_activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer,
@@ -352,7 +397,14 @@ class GRU(OwnCell):
             dropout, recurrent_dropout, reset_after, seed, name="gru_cell", **_for_cell(kwargs),
         )  # fmt: skip
         super().__init__(
-            cell, return_sequences, return_state, go_backwards, stateful, unroll, activity_regularizer=activity_regularizer, **kwargs
+            cell,
+            return_sequences,
+            return_state,
+            go_backwards,
+            stateful,
+            unroll,
+            activity_regularizer=activity_regularizer,
+            **kwargs,
         )
         self.use_cudnn = use_cudnn
 

@@ -27,20 +27,30 @@ class RecurrentCell(RandomLayer):
     gates = 1
 
     def __init__(
-        self, units: int, activation: Any, use_bias: bool, kernel_initializer: Any, recurrent_initializer: Any, bias_initializer: Any,
-        kernel_regularizer: Any, recurrent_regularizer: Any, bias_regularizer: Any, kernel_constraint: Any, recurrent_constraint: Any,
-        bias_constraint: Any, dropout: float, recurrent_dropout: float, seed: int | None, **kwargs: Any,
+        self, units: int, activation: Any, use_bias: bool, kernel_initializer: Any, recurrent_initializer: Any,
+        bias_initializer: Any, kernel_regularizer: Any, recurrent_regularizer: Any, bias_regularizer: Any, kernel_constraint: Any,
+        recurrent_constraint: Any, bias_constraint: Any, dropout: float, recurrent_dropout: float, seed: int | None,
+        **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(seed, **kwargs)
         if isinstance(units, bool) or not isinstance(units, int) or units <= 0:
             raise bad_argument(self, "units", "a positive integer", units)
         self.units, self.use_bias = units, use_bias
         self.activation = activations.get(activation)
-        self.kernel_initializer, self.recurrent_initializer = initializers.get(kernel_initializer), initializers.get(recurrent_initializer)
+        self.kernel_initializer, self.recurrent_initializer = (
+            initializers.get(kernel_initializer),
+            initializers.get(recurrent_initializer),
+        )
         self.bias_initializer = initializers.get(bias_initializer)
-        self.kernel_regularizer, self.recurrent_regularizer = regularizers.get(kernel_regularizer), regularizers.get(recurrent_regularizer)
+        self.kernel_regularizer, self.recurrent_regularizer = (
+            regularizers.get(kernel_regularizer),
+            regularizers.get(recurrent_regularizer),
+        )
         self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.kernel_constraint, self.recurrent_constraint = constraints.get(kernel_constraint), constraints.get(recurrent_constraint)
+        self.kernel_constraint, self.recurrent_constraint = (
+            constraints.get(kernel_constraint),
+            constraints.get(recurrent_constraint),
+        )
         self.bias_constraint = constraints.get(bias_constraint)
         self.dropout, self.recurrent_dropout = min(1.0, max(0.0, dropout)), min(1.0, max(0.0, recurrent_dropout))
         self.supports_masking = False
@@ -54,7 +64,9 @@ class RecurrentCell(RandomLayer):
         """Makes kernel `(features, gates * units)`, recurrent kernel `(units, gates * units)` and bias."""
         features, width = input_shape[-1], self.gates * self.units
         if features is None:
-            raise ValueError(f"{type(self).__name__} {self.name!r} needs a known last axis. Received: input shape {tuple(input_shape)}.")
+            raise ValueError(
+                f"{type(self).__name__} {self.name!r} needs a known last axis. Received: input shape {tuple(input_shape)}."
+            )
         for name, shape, kind in (
             ("kernel", (features, width), "kernel"),
             ("recurrent_kernel", (self.units, width), "recurrent"),
@@ -123,14 +135,15 @@ class SimpleRNNCell(RecurrentCell):
     """
 
     def __init__(
-        self, units: int, activation: Any = "tanh", use_bias: bool = True, kernel_initializer: Any = "glorot_uniform",
-        recurrent_initializer: Any = "orthogonal", bias_initializer: Any = "zeros", kernel_regularizer: Any = None,
-        recurrent_regularizer: Any = None, bias_regularizer: Any = None, kernel_constraint: Any = None, recurrent_constraint: Any = None,
-        bias_constraint: Any = None, dropout: float = 0.0, recurrent_dropout: float = 0.0, seed: int | None = None, **kwargs: Any,
+self, units: int, activation: Any = "tanh", use_bias: bool = True, kernel_initializer: Any = "glorot_uniform",
+recurrent_initializer: Any = "orthogonal", bias_initializer: Any = "zeros", kernel_regularizer: Any = None,
+recurrent_regularizer: Any = None, bias_regularizer: Any = None, kernel_constraint: Any = None, recurrent_constraint: Any = None,
+bias_constraint: Any = None, dropout: float = 0.0, recurrent_dropout: float = 0.0, seed: int | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
-            units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, kernel_regularizer, recurrent_regularizer,
-            bias_regularizer, kernel_constraint, recurrent_constraint, bias_constraint, dropout, recurrent_dropout, seed, **kwargs,
+            units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, kernel_regularizer,
+            recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint, bias_constraint, dropout,
+            recurrent_dropout, seed, **kwargs,
         )  # fmt: skip
 
     def call(self, sequence: torch.Tensor, states: Any, training: bool | None = False) -> tuple[torch.Tensor, Any]:
@@ -172,15 +185,16 @@ class LSTMCell(RecurrentCell):
     gates = 4
 
     def __init__(
-        self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform", recurrent_initializer: Any = "orthogonal", bias_initializer: Any = "zeros",
-        unit_forget_bias: bool = True, kernel_regularizer: Any = None, recurrent_regularizer: Any = None, bias_regularizer: Any = None,
-        kernel_constraint: Any = None, recurrent_constraint: Any = None, bias_constraint: Any = None, dropout: float = 0.0,
-        recurrent_dropout: float = 0.0, seed: int | None = None, **kwargs: Any,
+self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", use_bias: bool = True,
+kernel_initializer: Any = "glorot_uniform", recurrent_initializer: Any = "orthogonal", bias_initializer: Any = "zeros",
+unit_forget_bias: bool = True, kernel_regularizer: Any = None, recurrent_regularizer: Any = None, bias_regularizer: Any = None,
+kernel_constraint: Any = None, recurrent_constraint: Any = None, bias_constraint: Any = None, dropout: float = 0.0,
+recurrent_dropout: float = 0.0, seed: int | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
-            units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, kernel_regularizer, recurrent_regularizer,
-            bias_regularizer, kernel_constraint, recurrent_constraint, bias_constraint, dropout, recurrent_dropout, seed, **kwargs,
+            units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, kernel_regularizer,
+            recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint, bias_constraint, dropout,
+            recurrent_dropout, seed, **kwargs,
         )  # fmt: skip
         self.recurrent_activation, self.unit_forget_bias = activations.get(recurrent_activation), unit_forget_bias
         self.state_size = [units, units]
@@ -239,15 +253,16 @@ class GRUCell(RecurrentCell):
     gates = 3
 
     def __init__(
-        self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", use_bias: bool = True,
-        kernel_initializer: Any = "glorot_uniform", recurrent_initializer: Any = "orthogonal", bias_initializer: Any = "zeros",
-        kernel_regularizer: Any = None, recurrent_regularizer: Any = None, bias_regularizer: Any = None, kernel_constraint: Any = None,
-        recurrent_constraint: Any = None, bias_constraint: Any = None, dropout: float = 0.0, recurrent_dropout: float = 0.0,
-        reset_after: bool = True, seed: int | None = None, **kwargs: Any,
+self, units: int, activation: Any = "tanh", recurrent_activation: Any = "sigmoid", use_bias: bool = True,
+kernel_initializer: Any = "glorot_uniform", recurrent_initializer: Any = "orthogonal", bias_initializer: Any = "zeros",
+kernel_regularizer: Any = None, recurrent_regularizer: Any = None, bias_regularizer: Any = None, kernel_constraint: Any = None,
+recurrent_constraint: Any = None, bias_constraint: Any = None, dropout: float = 0.0, recurrent_dropout: float = 0.0,
+reset_after: bool = True, seed: int | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
-            units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, kernel_regularizer, recurrent_regularizer,
-            bias_regularizer, kernel_constraint, recurrent_constraint, bias_constraint, dropout, recurrent_dropout, seed, **kwargs,
+            units, activation, use_bias, kernel_initializer, recurrent_initializer, bias_initializer, kernel_regularizer,
+            recurrent_regularizer, bias_regularizer, kernel_constraint, recurrent_constraint, bias_constraint, dropout,
+            recurrent_dropout, seed, **kwargs,
         )  # fmt: skip
         self.recurrent_activation, self.reset_after = activations.get(recurrent_activation), reset_after
 
@@ -310,7 +325,9 @@ class StackedRNNCells(Layer):
                 cell.build(input_shape)
             input_shape = (input_shape[0], output_size(cell))
 
-    def call(self, inputs: torch.Tensor, states: Sequence[Any], training: bool | None = False, **kwargs: Any) -> tuple[torch.Tensor, list[Any]]:
+    def call(
+        self, inputs: torch.Tensor, states: Sequence[Any], training: bool | None = False, **kwargs: Any
+    ) -> tuple[torch.Tensor, list[Any]]:
         """Returns the last cell's output and the new states, one entry for each cell."""
         new = []
         for cell, state in zip(self.cells, states, strict=True):
@@ -362,7 +379,9 @@ def initial_states(cell: Any, batch_size: Any) -> list[Any]:
     return [torch.zeros((batch_size, *(size if isinstance(size, (list, tuple)) else (size,)))) for size in sizes]
 
 
-def one_step(cell: Any, inputs: torch.Tensor, states: list[Any], training: bool | None, **kwargs: Any) -> tuple[torch.Tensor, list[Any]]:
+def one_step(
+    cell: Any, inputs: torch.Tensor, states: list[Any], training: bool | None, **kwargs: Any
+) -> tuple[torch.Tensor, list[Any]]:
     """Calls any cell, and returns its new states as a list."""
     if isinstance(cell, Layer):
         kwargs["training"] = training

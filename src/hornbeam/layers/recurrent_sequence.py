@@ -64,12 +64,16 @@ def _watched(cell: Any) -> bool:
 
 def _is_standard(cell: Any) -> bool:
     """Whether a cell's call is the one written here, so that `project` and `step` may be used in its place."""
-    cls = type(cell)
-    return isinstance(cell, RecurrentCell) and (cls.call is RecurrentCell.call or cls.call is SimpleRNNCell.call) and not _watched(cell)
+    call = type(cell).call
+    return isinstance(cell, RecurrentCell) and (call is RecurrentCell.call or call is SimpleRNNCell.call) and not _watched(cell)
 
 
 def _steps(
-    step: Callable[[torch.Tensor, list[Any]], tuple[torch.Tensor, list[Any]]], x: torch.Tensor, states: list[Any], mask: torch.Tensor | None, zero_masked: bool
+    step: Callable[[torch.Tensor, list[Any]], tuple[torch.Tensor, list[Any]]],
+    x: torch.Tensor,
+    states: list[Any],
+    mask: torch.Tensor | None,
+    zero_masked: bool,
 ) -> tuple[torch.Tensor, list[Any]]:
     """The loop: any function of one step's input and the states."""
     outputs: list[torch.Tensor] = []
@@ -151,8 +155,19 @@ def _lstm(cell: Any, x: torch.Tensor, states: list[Any], ended: torch.Tensor | N
         kernel = torch.cat([kernel, signs.repeat_interleave(cell.units).unsqueeze(0).to(kernel.dtype)])
     biases = () if bias is None else (bias, torch.zeros_like(bias))
     start = (states[0].unsqueeze(0), states[1].unsqueeze(0))
-    y, h, c = torch.lstm(x, start, _packed(x, kernel.t(), cell.recurrent_kernel.t(), *biases), *_options(cell))
+    y, h, c = torch.lstm(_tied(x, cell), start, _packed(x, kernel.t(), cell.recurrent_kernel.t(), *biases), *_options(cell))
     return y, [h.squeeze(0), c.squeeze(0)]
+
+
+def _tied(x: torch.Tensor, cell: Any) -> torch.Tensor:
+    """The inputs, as a function of the weights while a training step is compiled for the CPU.
+
+    torch 2.13 cannot compile its LSTM kernel for inputs that need no gradient: it tries to save the missing one.
+    """
+    compiling = torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting()
+    if not compiling or x.is_cuda or x.requires_grad or not torch.is_grad_enabled():
+        return x
+    return x + 0.0 * (cell.kernel[0, 0] + cell.recurrent_kernel[0, 0])
 
 
 def _gru(cell: Any, x: torch.Tensor, states: list[Any], ended: torch.Tensor | None) -> tuple[torch.Tensor, list[Any]]:

@@ -40,16 +40,16 @@ class SpatialLayer(Layer):
         sizes = tuple(value) if isinstance(value, (tuple, list)) else (value,) * self.rank
         if len(sizes) != self.rank or any(isinstance(s, bool) or not hasattr(s, "__index__") or s < least for s in sizes):
             kind = "positive integer" if least == 1 else "integer that is not negative"
-            raise ValueError(
-                f"{self._title()}: `{name}` takes one {kind}, or a tuple of {self.rank}. Received: {name}={value!r}"
-            )
+            raise ValueError(f"{self._title()}: `{name}` takes one {kind}, or a tuple of {self.rank}. Received: {name}={value!r}")
         return tuple(int(s) for s in sizes)
 
     def _padding(self, value: Any, *known: str) -> str:
         given = value.lower() if isinstance(value, str) else value
         if given not in known:
             hint = did_you_mean(given, known) or (
-                " Only Conv1D knows it: pad on the left by ZeroPadding1D((kernel_size - 1, 0))." if given == "causal" and self.rank == 1 else ""
+                " Only Conv1D knows it: pad on the left by ZeroPadding1D((kernel_size - 1, 0))."
+                if given == "causal" and self.rank == 1
+                else ""
             )
             raise ValueError(f"{self._title()}: `padding` must be one of {known}. Received: padding={value!r}.{hint}")
         return given
@@ -89,9 +89,15 @@ class SpatialLayer(Layer):
         if len(shape) == rank + 1:
             if channels is not None and shape[self._channel_axis - 1] == channels:
                 return " Add a batch axis: x[None]."
-            return f" Is the channel axis missing? Add it by {'x[..., None]' if last else 'x[:, None]'}; or a batch axis by x[None]."
+            return (
+                f" Is the channel axis missing? Add it by {'x[..., None]' if last else 'x[:, None]'}; or a batch axis by x[None]."
+            )
         if len(shape) != rank + 2:
-            fitting = f"{type(self).__name__[:-2]}{len(shape) - 2}D" if type(self).__name__.endswith("D") and 3 <= len(shape) <= 5 else ""
+            fitting = (
+                f"{type(self).__name__[:-2]}{len(shape) - 2}D"
+                if type(self).__name__.endswith("D") and 3 <= len(shape) <= 5
+                else ""
+            )
             return f" {fitting} takes inputs of rank {len(shape)}." if fitting else ""
         other = 1 if last else rank + 1
         if channels is not None and shape[other] == channels:
@@ -149,7 +155,9 @@ def _layout_of(fn: Callable[[Any], Any]) -> str | None:
 
 def _per_rank(function: Any, rank: int) -> Any:
     repeated = {"strides": 1, "dilation_rate": 1, "pool_size": 2}
-    names = function.__code__.co_varnames[function.__code__.co_argcount - len(function.__defaults__ or ()) : function.__code__.co_argcount]
+    names = function.__code__.co_varnames[
+        function.__code__.co_argcount - len(function.__defaults__ or ()) : function.__code__.co_argcount
+    ]
     defaults = tuple(
         (value,) * rank if repeated.get(name) == value and value is not None else value
         for name, value in zip(names, function.__defaults__ or (), strict=True)

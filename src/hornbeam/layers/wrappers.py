@@ -68,14 +68,15 @@ class TimeDistributed(Wrapper):
         super().__init__(layer, **kwargs)
         self.supports_masking = True
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Any = None) -> None:
         """Builds the layer inside for one time step."""
         super().build(self._step_shape(input_shape))
 
     def _step_shape(self, shape: Any) -> tuple[int | None, ...]:
         if len(shape) < 3:
             raise ValueError(
-                f"TimeDistributed layer {self.name!r} needs an input of rank 3 or more: (batch, time, ...). Received: shape {tuple(shape)}."
+                f"TimeDistributed layer {self.name!r} needs an input of rank 3 or more: (batch, time, ...). "
+                f"Received: shape {tuple(shape)}."
             )
         return (shape[0], *tuple(shape)[2:])
 
@@ -122,19 +123,25 @@ class Bidirectional(Layer):
     """
 
     def __init__(
-        self, layer: Layer, merge_mode: str | None = "concat", weights: Any = None, backward_layer: Layer | None = None, **kwargs: Any
+        self,
+        layer: Layer,
+        merge_mode: str | None = "concat",
+        weights: Any = None,
+        backward_layer: Layer | None = None,
+        **kwargs: Any,
     ) -> None:
         _checked_layer(layer, "Bidirectional")
         super().__init__(**kwargs)
         missing = [name for name in _NEEDED if not hasattr(layer, name)]
         if missing:
             raise ValueError(
-                f"Bidirectional layer {self.name!r} wraps recurrent layers. Received: {type(layer).__name__}, which has no {', '.join(missing)}."
+                f"Bidirectional layer {self.name!r} wraps recurrent layers. "
+                f"Received: {type(layer).__name__}, which has no {', '.join(missing)}."
             )
         if merge_mode not in _MERGES:
             raise ValueError(
-                f"Bidirectional layer {self.name!r}: `merge_mode` must be one of {_MERGES}.{did_you_mean(merge_mode, _MERGES[:-1])} "
-                f"Received: merge_mode={merge_mode!r}"
+                f"Bidirectional layer {self.name!r}: `merge_mode` must be one of {_MERGES}."
+                f"{did_you_mean(merge_mode, _MERGES[:4])} Received: merge_mode={merge_mode!r}"
             )
         self.merge_mode = merge_mode
         inner = layer.name.removeprefix("forward_")
@@ -154,13 +161,15 @@ class Bidirectional(Layer):
         forward, backward = self.forward_layer, self.backward_layer
         if forward.go_backwards == backward.go_backwards:
             raise ValueError(
-                f"Bidirectional layer {self.name!r}: the two layers must differ in `go_backwards`. Received: {forward.go_backwards} for both."
+                f"Bidirectional layer {self.name!r}: the two layers must differ in `go_backwards`. "
+                f"Received: {forward.go_backwards} for both."
             )
         for name in ("stateful", "return_sequences", "return_state"):
-            if getattr(forward, name, None) != getattr(backward, name, None):
+            values = getattr(forward, name, None), getattr(backward, name, None)
+            if values[0] != values[1]:
                 raise ValueError(
-                    f"Bidirectional layer {self.name!r}: the two layers must agree on `{name}`. Received: {getattr(forward, name, None)} "
-                    f"for the forward layer and {getattr(backward, name, None)} for the backward layer."
+                    f"Bidirectional layer {self.name!r}: the two layers must agree on `{name}`. "
+                    f"Received: {values[0]} for the forward layer and {values[1]} for the backward layer."
                 )
 
     @property
@@ -249,8 +258,8 @@ class Bidirectional(Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
         """Makes the layers from what `get_config` returned."""
-        layers = {k: deserialize_keras_object(config[k], custom_objects) for k in ("layer", "backward_layer") if config.get(k) is not None}
-        return cls(**{**config, **layers})
+        names = [k for k in ("layer", "backward_layer") if config.get(k) is not None]
+        return cls(**{**config, **{k: deserialize_keras_object(config[k], custom_objects) for k in names}})
 
 
 def _renamed(layer: Any, name: str, **changes: Any) -> Any:

@@ -108,7 +108,9 @@ class GraphModel(Model):
 
     def _lower(self) -> None:
         lowered = lower(self._graph, self.name)
-        self.__dict__.update(_lowered=lowered, _run=lowered.run, _single=not isinstance(self._graph.input_nest, (list, tuple, dict)))
+        floats = any(r.spec.dtype.startswith(("float", "bfloat")) for r in self._graph.inputs)
+        single = not isinstance(self._graph.input_nest, (list, tuple, dict))
+        self.__dict__.update(_lowered=lowered, _run=lowered.run, _single=single, _takes_floats=floats)
 
     # -- running
 
@@ -117,7 +119,8 @@ class GraphModel(Model):
         run = self._run
         if mask is not None and any(m is not None for m in tree.leaves(mask)):
             return self._call_masked(inputs, mask)
-        flat = (inputs,) if self._single and isinstance(inputs, torch.Tensor) else self._flatten(inputs)
+        fits = self._single and isinstance(inputs, torch.Tensor) and (inputs.dtype.is_floating_point or not self._takes_floats)
+        flat = (inputs,) if fits else self._flatten(inputs)
         try:
             return run(self, *flat)
         except Exception as error:

@@ -70,10 +70,6 @@ class LearningRateSchedule(Configurable):
         """Returns the learning rate at a step as a float."""
         return float(self(step if is_builtin(type(self)) else torch.tensor(step)))
 
-    def get_config(self) -> dict[str, Any]:
-        """Returns the constructor arguments as a JSON-able dictionary."""
-        return super().get_config()
-
 
 class ExponentialDecay(LearningRateSchedule):
     """rate = initial_learning_rate × decay_rate^(step / decay_steps).
