@@ -291,11 +291,14 @@ def check_mode(row: Row) -> None:
         torch.manual_seed(1)
         equal(outer(*inputs), expected)
         if row.random:
-            changed = any(not torch.equal(a, b) for a, b in zip(flat(expected), flat(layer(*inputs, training=False)), strict=True))
+            changed = any(
+                not torch.equal(a, b) for a, b in zip(flat(expected), flat(layer(*inputs, training=False)), strict=True)
+            )
             assert changed is training
 
 
 CHECKS = (
-    check_config, check_shapes, check_shapes_of_keras, check_mask, check_training_step, check_mixed_precision, check_state_dict, check_copies,
+    check_config, check_shapes, check_shapes_of_keras, check_mask, check_training_step, check_mixed_precision, check_state_dict,
+    check_copies,
     check_double, check_compile, check_export, check_mode,
 )  # fmt: skip

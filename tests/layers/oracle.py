@@ -50,6 +50,10 @@ def close(mine: Any, other: Any, tolerance: float = 1e-5) -> None:
             torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
 
 
+def gradients(inputs: Any, weights: Any) -> list[torch.Tensor]:
+    return [v.grad for v in (*tree.leaves(inputs), *weights) if isinstance(v, torch.Tensor) and v.grad is not None]
+
+
 def same(name: str, kwargs: dict[str, Any] | None, inputs: Any, tolerance: float = 1e-5, **call: Any) -> None:
     """Checks outputs and gradients of a call against Keras, and the config."""
     ours, theirs = pair(name, kwargs)
@@ -65,10 +69,9 @@ def same(name: str, kwargs: dict[str, Any] | None, inputs: Any, tolerance: float
         weights = [normal(*v.shape, seed=i) for i, v in enumerate(leaves)]
         for outputs in (leaves, [v for v in tree.leaves(other) if v.is_floating_point()]):
             sum((v * torch.tensor(w)).sum() for v, w in zip(outputs, weights, strict=True)).backward()
-        gradients = lambda nest, layer, by: [v.grad for v in (*tree.leaves(nest), *by(layer)) if getattr(v, "grad", None) is not None]  # noqa: E731
         close(
-            gradients(x, ours, lambda layer: layer.trainable_weights),
-            gradients(y, theirs, lambda layer: [w.value for w in layer.trainable_weights]),
+            gradients(x, ours.trainable_weights),
+            gradients(y, [w.value for w in theirs.trainable_weights]),
             tolerance,
         )
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from layers.oracle import close, keras, normal, pair, same, same_shape
 
 from hornbeam import layers
+from layers.oracle import close, keras, normal, pair, same, same_shape
 
 pytestmark = pytest.mark.oracle
 AROUND_ZERO = np.array([[-2.0, -1.0, -0.5, 0.01, 0.3, 0.49, 0.6, 1.0, 1.9, 8.0]], "float32")
 BENDS = torch.tensor([0.0, 0.5, 2.0, 6.0])  # where gradients are a matter of taste
 CASES = [
-    *(("Activation", {"activation": a}) for a in ("relu", "softmax", "gelu", "selu", "hard_sigmoid", "linear", None, "leaky_relu", "mish")),
+    *(
+        ("Activation", {"activation": a})
+        for a in ("relu", "softmax", "gelu", "selu", "hard_sigmoid", "linear", None, "leaky_relu", "mish")
+    ),
     ("ReLU", {}),
     ("ReLU", {"max_value": 6}),
     ("ReLU", {"max_value": 2.0, "negative_slope": 0.1, "threshold": 0.5}),
@@ -42,7 +45,12 @@ def test_against_keras(name, kwargs):
         close(ours(BENDS), theirs(BENDS))
 
 
-PRELUS = [({"shared_axes": [1]}, (2, 4, 5)), ({"shared_axes": 1}, (2, 4, 5)), ({"shared_axes": (1, 2)}, (2, 3, 4, 5)), ({"shared_axes": [-1]}, (2, 5))]
+PRELUS = [
+    ({"shared_axes": [1]}, (2, 4, 5)),
+    ({"shared_axes": 1}, (2, 4, 5)),
+    ({"shared_axes": (1, 2)}, (2, 3, 4, 5)),
+    ({"shared_axes": [-1]}, (2, 5)),
+]
 
 
 @pytest.mark.parametrize(("kwargs", "shape"), PRELUS, ids=str)
@@ -52,7 +60,11 @@ def test_prelu_shares_its_alphas(kwargs, shape):
         layer.build(shape)
         assert layer.alpha.shape == (1,)
         return
-    same("PReLU", {"alpha_initializer": "he_normal", "alpha_regularizer": "l2", "alpha_constraint": "non_neg", **kwargs}, normal(*shape))
+    same(
+        "PReLU",
+        {"alpha_initializer": "he_normal", "alpha_regularizer": "l2", "alpha_constraint": "non_neg", **kwargs},
+        normal(*shape),
+    )
 
 
 def test_prelu_with_unknown_sizes():
@@ -84,7 +96,10 @@ def test_softmax_of_masked_steps():
 
 def test_softmax_in_half_precision():
     mask = torch.tensor([[True, False, True], [False, False, False]])
-    close(layers.Softmax(dtype="float16")(torch.ones(2, 3), mask=mask), keras.layers.Softmax(dtype="float16")(torch.ones(2, 3), mask=mask))
+    close(
+        layers.Softmax(dtype="float16")(torch.ones(2, 3), mask=mask),
+        keras.layers.Softmax(dtype="float16")(torch.ones(2, 3), mask=mask),
+    )
 
 
 def test_activation_takes_a_layer_or_function():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from layers.oracle import close, keras, normal, same, same_shape, settings
 
 from hornbeam import layers
 from hornbeam.core.registry import register_keras_serializable
+from layers.oracle import close, keras, normal, same, same_shape, settings
 
 pytestmark = pytest.mark.oracle
 STEPS = np.array([[[0.0, 0.0], [0.0, 1.0], [2.0, 1.0]], [[1.0, 1.0], [0.0, 0.0], [0.0, 0.0]]], "float32")
@@ -67,7 +67,13 @@ def test_identity():
     assert [s.shape for s in layers.Identity()([layers.Input((2,)), layers.Input((3,))])] == [(None, 2), (None, 3)]
 
 
-LAMBDAS = [(twice, {}), (in_training, {}), (scaled, {"arguments": {"by": 3}}), (scaled, {"arguments": {"by": 3, "plus": 1}}), (doubled, {"output_shape": (4,)})]
+LAMBDAS = [
+    (twice, {}),
+    (in_training, {}),
+    (scaled, {"arguments": {"by": 3}}),
+    (scaled, {"arguments": {"by": 3, "plus": 1}}),
+    (doubled, {"output_shape": (4,)}),
+]
 
 
 @pytest.mark.parametrize(("function", "kwargs"), LAMBDAS, ids=str)
@@ -81,7 +87,11 @@ def test_lambda(function, kwargs, training):
     assert again.function is function
 
 
-@pytest.mark.parametrize("kwargs", [{}, {"output_shape": (4,)}, {"output_shape": lambda shape: (*shape[:-1], 4)}], ids=["inferred", "tuple", "function"])
+@pytest.mark.parametrize(
+    "kwargs",
+    [{}, {"output_shape": (4,)}, {"output_shape": lambda shape: (*shape[:-1], 4)}],
+    ids=["inferred", "tuple", "function"],
+)
 def test_lambda_shapes(kwargs):
     same_shape("Lambda", {"function": doubled, **kwargs}, (None, 2))
 
@@ -131,7 +141,11 @@ MISTAKES = [
     (lambda: layers.Lambda(3, name="f"), TypeError, "Lambda layer 'f': `function` must be a callable. Received: function=3"),
     (lambda: layers.Lambda(twice, output_shape="a"), TypeError, "`output_shape` must be a tuple or a function"),
     (lambda: layers.Lambda.from_config(layers.Lambda(twice).get_config()), ValueError, "Could not find 'twice'"),
-    (lambda: layers.Lambda.from_config({"name": "f", "function": {"class_name": "__lambda__", "config": {}}}), ValueError, "compiled Python code, which is not run"),
+    (
+        lambda: layers.Lambda.from_config({"name": "f", "function": {"class_name": "__lambda__", "config": {}}}),
+        ValueError,
+        "compiled Python code, which is not run",
+    ),
 ]
 
 

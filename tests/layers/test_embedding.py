@@ -60,7 +60,7 @@ def test_large_ids_survive_a_half_precision_policy():
 
 def test_integers_beyond_the_table():
     with pytest.raises(
-        IndexError, match="'words' has input_dim=5 rows, so it takes integers from 0 to 4. Received: integers from 1 to 7"
+        IndexError, match=r"'words' has input_dim=5 rows, so it takes integers from 0 to 4\. Received: integers from 1 to 7"
     ):
         layers.Embedding(5, 3, name="words")(torch.tensor([1, 7]))
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from layers.oracle import close, keras, normal, same, same_shape
 
 from hornbeam import layers
+from layers.oracle import close, keras, normal, same, same_shape
 
 pytestmark = pytest.mark.oracle
 SEVERAL = ("Add", "Multiply", "Average", "Maximum", "Minimum")
@@ -33,7 +33,7 @@ def test_other_numbers_of_inputs(name, count):
     same(name, {}, [normal(2, 3, seed=i) for i in range(count)])
 
 
-@pytest.mark.parametrize("name", (*ELEMENTWISE, "Concatenate"))
+@pytest.mark.parametrize("name", [*ELEMENTWISE, "Concatenate"])
 def test_integers(name):
     same(name, {}, [np.array([[1, 2, 3]], "int32"), np.array([[3, 1, 2]], "int32")])
     symbolic = getattr(layers, name)()([layers.Input((3,), dtype="int32"), layers.Input((3,), dtype="int32")])
@@ -103,11 +103,16 @@ OTHER = np.ones((2, 3, 4), "float32")
 OTHER[0, 1] = 0
 
 
-@pytest.mark.parametrize(("name", "kwargs"), [*((n, {}) for n in ELEMENTWISE), *(("Concatenate", {"axis": a}) for a in (1, -1, 0)), ("Dot", {"axes": 2})])
+@pytest.mark.parametrize(
+    ("name", "kwargs"),
+    [*((n, {}) for n in ELEMENTWISE), *(("Concatenate", {"axis": a}) for a in (1, -1, 0)), ("Dot", {"axes": 2})],
+)
 @pytest.mark.parametrize("masked", [(True, True), (True, False), (False, False)], ids=str)
 def test_masks(name, kwargs, masked):
     def run(library):
-        inputs = [library.Masking()(torch.tensor(x)) if m else torch.tensor(x) for x, m in zip((STEPS, OTHER), masked, strict=True)]
+        inputs = [
+            library.Masking()(torch.tensor(x)) if m else torch.tensor(x) for x, m in zip((STEPS, OTHER), masked, strict=True)
+        ]
         return getattr(library, name)(**kwargs)(inputs)
 
     mine, other = run(layers), run(keras.layers)
@@ -146,21 +151,21 @@ def test_functional_forms(name):
 
 
 MISTAKES = [
-    ("Add", {}, torch.ones(2, 3), ValueError, r"Layer 'merger' \(Add\) takes a list of at least 1 tensor\. Received: one tensor of shape \(2, 3\)"),
+    ("Add", {}, torch.ones(2, 3), ValueError, r"'merger' \(Add\) takes a list of at least 1 tensor\. Received: one tensor of shape"),
     ("Add", {}, [], ValueError, r"'merger' \(Add\) takes a list of at least 1 tensor\. Received: an empty list"),
     ("Add", {}, {"a": torch.ones(2, 3)}, ValueError, r"'merger' \(Add\) .* a dict with keys \['a'\]"),
     ("Concatenate", {}, torch.ones(2, 3), ValueError, r"'merger' \(Concatenate\) takes a list .* one tensor of shape \(2, 3\)"),
     ("Subtract", {}, [torch.ones(2, 3)] * 3, ValueError, r"exactly 2 tensors\. Received: 3"),
     ("Dot", {"axes": 1}, [torch.ones(2, 3)], ValueError, r"exactly 2 tensors\. Received: 1"),
-    ("Add", {}, [torch.ones(2, 3), torch.ones(2, 4)], ValueError, r"shapes broadcast, but axis -1 does not\. Received: shapes \(2, 3\) and \(2, 4\)"),
+    ("Add", {}, [torch.ones(2, 3), torch.ones(2, 4)], ValueError, r"broadcast, but axis -1 .*\(2, 3\) and \(2, 4\)"),
     ("Add", {}, [torch.ones(2, 3), torch.ones(3, 3)], ValueError, r"same batch size\. Received: shapes \(2, 3\) and \(3, 3\)"),
     (
         "Concatenate", {"axis": 1}, [torch.ones(2, 3, 4), torch.ones(2, 3, 5)], ValueError,
         r"'merger' \(Concatenate\) joins along axis 1, .* axis 2 does not\. Received: shapes \(2, 3, 4\) and \(2, 3, 5\)",
     ),
-    ("Concatenate", {}, [torch.ones(2, 3, 4), torch.ones(2, 3)], ValueError, r"same rank\. Received: shapes \(2, 3, 4\) and \(2, 3\)"),
+    ("Concatenate", {}, [torch.ones(2, 3, 4), torch.ones(2, 3)], ValueError, r"same rank\. .*\(2, 3, 4\) and \(2, 3\)"),
     ("Concatenate", {"axis": 5}, [torch.ones(2, 3), torch.ones(2, 3)], ValueError, r"axis=5, but its inputs have axes -2 to 1"),
-    ("Dot", {"axes": 1}, [torch.ones(2, 3), torch.ones(2, 4)], ValueError, r"sums over axes 1 and 1, whose sizes differ \(3 and 4\)"),
+    ("Dot", {"axes": 1}, [torch.ones(2, 3), torch.ones(2, 4)], ValueError, r"sums over axes 1 and 1, .*differ \(3 and 4\)"),
     ("Dot", {"axes": 0}, [torch.ones(2, 3), torch.ones(2, 3)], ValueError, r"axis 0, the batch"),
     ("Dot", {"axes": 4}, [torch.ones(2, 3), torch.ones(2, 3)], ValueError, r"axes=4, which its inputs do not all have"),
 ]  # fmt: skip
@@ -172,7 +177,9 @@ def test_mistakes(name, kwargs, inputs, error, message):
         getattr(layers, name)(name="merger", **kwargs)(inputs)
 
 
-@pytest.mark.parametrize(("name", "inputs"), [("Add", torch.ones(2, 3)), ("Subtract", [torch.ones(2, 3)] * 3), ("Concatenate", torch.ones(2, 3))])
+@pytest.mark.parametrize(
+    ("name", "inputs"), [("Add", torch.ones(2, 3)), ("Subtract", [torch.ones(2, 3)] * 3), ("Concatenate", torch.ones(2, 3))]
+)
 def test_mistakes_after_a_good_call(name, inputs):
     layer = getattr(layers, name)()
     layer([torch.ones(2, 3), torch.ones(2, 3)])

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from hornbeam import layers
-from layer_oracle import agree, close, contract, numbers
+from hornbeam.layers.spectral_normalization import SpectralNormalization
+from layer_oracle import agree, close, contract, keras, numbers
 
 TWO, THREE, FOUR, FIVE = numbers(6, 4), numbers(4, 5, 6), 2 * numbers(3, 4, 5, 6) + 1, numbers(2, 3, 2, 3, 4)
 BATCH = [
@@ -153,6 +154,8 @@ MISTAKES = [
     (lambda: layers.LayerNormalization(axis="last"), "takes an integer or a list of them"),
     (lambda: layers.GroupNormalization(4)(torch.ones(2, 6)), "must be a multiple of `groups`"),
     (lambda: layers.GroupNormalization(0), "`groups` is a positive integer"),
+    (lambda: SpectralNormalization(layers.ReLU()).build((None, 3)), "needs a layer with a `kernel` or `embeddings`"),
+    (lambda: SpectralNormalization(layers.Dense(2), 0), "`power_iterations` must be a positive integer"),
 ]
 
 
@@ -160,3 +163,29 @@ MISTAKES = [
 def test_mistakes_are_explained(mistake, message):
     with pytest.raises((ValueError, TypeError), match=message):
         mistake()
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize(
+    ("inner", "kwargs", "x"), [("Dense", {"units": 3}, TWO), ("Conv2D", {"filters": 3, "kernel_size": 2}, FOUR)]
+)
+def test_spectral_normalization_agrees_with_keras(inner, kwargs, x):
+    pair = [
+        wrapper(getattr(space, inner)(**kwargs, name="inner"), power_iterations=2, name="it")
+        for wrapper, space in ((SpectralNormalization, layers), (keras.layers.SpectralNormalization, keras.layers))
+    ]
+    ours, theirs = pair
+    ours(torch.tensor(x)), theirs(x)
+    names = [{w.path: tuple(w.shape) for w in layer.weights} for layer in pair]
+    assert names[0] == names[1]
+    values = {w.path: numbers(*w.shape, seed=i) for i, w in enumerate(theirs.weights)}
+    for layer in pair:
+        layer.set_weights([values[w.path] for w in layer.weights])
+    assert ours.get_config() == theirs.get_config()
+    close(ours(torch.tensor(x)), theirs(x))
+    for _ in range(2):
+        close(ours(torch.tensor(x), training=True), theirs(x, training=True))
+    after = {w.path: w for w in theirs.weights}
+    for w in ours.weights:
+        close(w, after[w.path].value)
+    assert ours.compute_output_shape((None, *x.shape[1:])) == tuple(theirs.compute_output_shape((None, *x.shape[1:])))

@@ -330,7 +330,7 @@ def test_packed_weights_are_the_same_numbers(monkeypatch):
         (lambda: layers.LSTM(0), r"`units` must be a positive integer. Received: units=0"),
         (lambda: layers.RNN(3), "a cell has a method `call"),
         (lambda: layers.GRU(3)(torch.ones(2, 4, 3), initial_state=[torch.ones(2, 3)] * 2), r"has 1 state\(s\). Received: 2"),
-        (lambda: layers.GRU(3)(torch.ones(2, 4, 3), mask=torch.ones(2, 4, 1)), r"a mask has shape \(batch, time\)"),
+        (lambda: layers.GRU(3)(torch.ones(2, 4, 3), mask=torch.ones(2, 4, 1)), r"takes a mask of shape \(batch, time\)"),
         (lambda: layers.GRU(3)(torch.ones(2, 0, 3)), "at least one time step"),
     ],
 )

@@ -8,9 +8,9 @@ import pickle
 
 import pytest
 import torch
-from layers.oracle import close, keras, normal, pair, settings
 
 from hornbeam import layers
+from layers.oracle import close, keras, normal, pair, settings
 
 pytestmark = pytest.mark.oracle
 CASES = [
@@ -155,7 +155,10 @@ def test_penalties_are_per_sample():
     x = torch.tensor(normal(4, 3))
     ours(x), theirs(x)
     close(ours.losses, theirs.losses)
-    mine, other = layers.Dense(2, activity_regularizer="l2", kernel_initializer="ones"), keras.layers.Dense(2, activity_regularizer="l2", kernel_initializer="ones")
+    mine, other = (
+        layers.Dense(2, activity_regularizer="l2", kernel_initializer="ones"),
+        keras.layers.Dense(2, activity_regularizer="l2", kernel_initializer="ones"),
+    )
     mine(x), other(x)
     close(mine.losses, other.losses)
 
@@ -169,17 +172,29 @@ def test_masks_pass(name, kwargs, shape):
 
 
 MISTAKES = [
-    (lambda: layers.Dropout(-0.1, name="d"), ValueError, "Dropout layer 'd': `rate` must be a number from 0 to 1. Received: rate=-0.1"),
+    (
+        lambda: layers.Dropout(-0.1, name="d"),
+        ValueError,
+        "Dropout layer 'd': `rate` must be a number from 0 to 1. Received: rate=-0.1",
+    ),
     (lambda: layers.Dropout("a"), ValueError, "Received: rate='a'"),
     (lambda: layers.Dropout(0.5, noise_shape="a"), ValueError, "`noise_shape` must be a tuple"),
     (lambda: layers.Dropout(0.5, noise_shape=(-1, 1)), ValueError, "a tuple of positive sizes"),
     (lambda: layers.Dropout(0.5, seed=1.5), ValueError, "`seed` must be an integer"),
-    (lambda: layers.Dropout(0.5, noise_shape=(2,))(torch.ones(2, 3), training=True), ValueError, r"as long as the input's shape \(2, 3\)"),
+    (
+        lambda: layers.Dropout(0.5, noise_shape=(2,))(torch.ones(2, 3), training=True),
+        ValueError,
+        r"as long as the input's shape \(2, 3\)",
+    ),
     (lambda: layers.Dropout(0.5, nois_shape=(2,)), TypeError, "Did you mean 'noise_shape'"),
     (lambda: layers.GaussianNoise(1.5), ValueError, "`stddev` must be a number from 0 to 1"),
     (lambda: layers.AlphaDropout(1.0), ValueError, "from 0 to below 1"),
     (lambda: layers.SpatialDropout1D(0.5, trainable=False), TypeError, "trainable"),
-    (lambda: layers.SpatialDropout2D(0.5, name="s")(torch.ones(2, 3)), ValueError, "'s' .SpatialDropout2D. expects an input of rank 4"),
+    (
+        lambda: layers.SpatialDropout2D(0.5, name="s")(torch.ones(2, 3)),
+        ValueError,
+        "'s' .SpatialDropout2D. expects an input of rank 4",
+    ),
 ]
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from layers.oracle import close, normal, pair, same, same_shape
 
 from hornbeam import layers
+from layers.oracle import close, normal, pair, same, same_shape
 
 pytestmark = pytest.mark.oracle
 FIRST = {"data_format": "channels_first"}
@@ -66,7 +66,10 @@ def test_unknown_axes(name, kwargs, shape):
     same_shape(name, kwargs, (None,) * len(shape))
 
 
-@pytest.mark.parametrize(("target", "shape"), [((-1,), (None, 6)), ((3, -1), (None, 6)), ((-1, 2), (None, 6)), ((-1, 4), (None, 6)), ((2, 3), (None, 6))])
+@pytest.mark.parametrize(
+    ("target", "shape"),
+    [((-1,), (None, 6)), ((3, -1), (None, 6)), ((-1, 2), (None, 6)), ((-1, 4), (None, 6)), ((2, 3), (None, 6))],
+)
 def test_reshape_of_unknown_axes(target, shape):
     same_shape("Reshape", {"target_shape": target}, (None, *shape))
 
@@ -88,7 +91,11 @@ def test_integers(name, kwargs, shape):
 
 
 MISTAKES = [
-    (lambda: layers.Reshape((5,), name="r")(torch.ones(3, 2, 6)), ValueError, r"Reshape layer 'r' cannot give samples of shape \(2, 6\) \(12 values\) the shape \(5,\)"),
+    (
+        lambda: layers.Reshape((5,), name="r")(torch.ones(3, 2, 6)),
+        ValueError,
+        r"Reshape layer 'r' cannot give samples of shape \(2, 6\) \(12 values\) the shape \(5,\)",
+    ),
     (lambda: layers.Reshape((5,), name="r")(layers.Input((2, 6))), ValueError, r"Reshape layer 'r' cannot give"),
     (lambda: layers.Reshape((5, -1), name="r")(layers.Input((2, 6))), ValueError, r"a multiple of 5 values"),
     (lambda: layers.Reshape((-1, -1)), ValueError, "at most one unknown size"),
@@ -104,13 +111,21 @@ MISTAKES = [
     (lambda: layers.Cropping2D(-1), ValueError, "none negative. Received: cropping=-1"),
     (lambda: layers.Cropping2D((1, 2, 3)), ValueError, "an integer or 2 integers or 2 pairs"),
     (lambda: layers.Cropping2D("a"), ValueError, "Received: cropping='a'"),
-    (lambda: layers.Cropping1D(2, name="c")(torch.ones(1, 4, 2)), ValueError, r"layer 'c': `cropping` must be smaller in sum than the 4 values on axis 1"),
+    (
+        lambda: layers.Cropping1D(2, name="c")(torch.ones(1, 4, 2)),
+        ValueError,
+        r"layer 'c': `cropping` must be smaller in sum than the 4 values on axis 1",
+    ),
     (lambda: layers.Cropping1D(2, name="c")(layers.Input((4, 2))), ValueError, r"layer 'c': `cropping` must be smaller"),
     (lambda: layers.ZeroPadding1D(-1), ValueError, "none negative"),
     (lambda: layers.ZeroPadding2D(1.5), ValueError, "`padding` must be"),
     (lambda: layers.UpSampling1D((2,)), TypeError, "`size` must be a positive integer"),
     (lambda: layers.UpSampling2D((2, 3, 4)), ValueError, "`size` must be a positive integer or 2 of them"),
-    (lambda: layers.UpSampling2D(interpolation="bilnear"), ValueError, "one of nearest, bilinear, bicubic. Received: interpolation='bilnear'"),
+    (
+        lambda: layers.UpSampling2D(interpolation="bilnear"),
+        ValueError,
+        "one of nearest, bilinear, bicubic. Received: interpolation='bilnear'",
+    ),
     (lambda: layers.Flatten("abc"), ValueError, "'channels_last' or 'channels_first'"),
     (lambda: layers.Flatten()(torch.tensor(1.0)), ValueError, "rank 1 or more"),
 ]

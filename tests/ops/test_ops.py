@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
+import pickle
 
 import numpy as np
 import pytest
 import torch
 
+import hornbeam
 from hornbeam import ops
 from hornbeam.core.operation import Function
 from hornbeam.graph.symbolic import Symbol, SymbolicTensor
@@ -135,6 +138,18 @@ def test_an_open_batch_stays_open():
         "top_k": (None, 2), "take": (None, 3), "split": (None, 2), "transpose": (4, None), "layer_normalization": (None, 4),
         "resize": (None, 4, 5, 3), "size": (None, 2), "sum": (),
     }  # fmt: skip
+
+
+def test_a_model_of_ops_has_a_config_and_can_be_exported():
+    x = hornbeam.Input((4, 4, 3))
+    y = ops.mean(ops.image.resize(x, (2, 2)), axis=(1, 2))
+    model = hornbeam.Model(x, ops.concatenate([ops.layer_normalization(y), ops.sin(y)], axis=-1))
+    images = torch.rand(3, 4, 4, 3)
+    again = type(model).from_config(json.loads(json.dumps(model.get_config())))
+    torch.testing.assert_close(again(images), model(images))
+    torch.testing.assert_close(pickle.loads(pickle.dumps(model))(images), model(images))
+    exported = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("batch")},))
+    torch.testing.assert_close(exported.module()(images[:2]), model(images[:2]))
 
 
 def test_a_call_is_one_node():

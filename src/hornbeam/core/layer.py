@@ -255,6 +255,11 @@ class Layer(WeightedModule, Operation):
         """Metrics assigned to attributes of the layer and its sublayers."""
         return unique(m for module in self.modules() if isinstance(module, Layer) for m in module._metrics)
 
+    @property
+    def metrics_variables(self) -> list[Any]:
+        """The variables of all metrics."""
+        return [v for m in self.metrics for v in m.variables]
+
     # -- shapes and masks
 
     def compute_output_shape(self, *args: Any, **kwargs: Any) -> Any:
@@ -330,6 +335,13 @@ class Layer(WeightedModule, Operation):
 
 
 _SIMPLE = frozenset(("training", "mask"))
+
+
+def layer_name(model: nn.Module, layer: nn.Module) -> str:
+    """Returns a layer's name, for a foreign module the key under which the model holds it."""
+    if isinstance(layer, Layer):
+        return layer.name
+    return next((k for k, m in model.named_modules() if m is layer), type(layer).__name__)
 
 
 def tree_of_shapes(value: Any) -> Any:

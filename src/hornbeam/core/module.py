@@ -333,6 +333,35 @@ class WeightedModule(nn.Module):
             for w, v in zip(own, given, strict=True):
                 w.copy_(v)
 
+    def add_variable(
+        self, shape: Any, initializer: Any, dtype: Any = None, trainable: bool = True, autocast: bool = True, regularizer: Any = None,
+        constraint: Any = None, name: str | None = None,
+    ) -> Variable:  # fmt: skip
+        """Adds a weight; `add_weight` under Keras's other name."""
+        return self.add_weight(shape, initializer, dtype, trainable, autocast, regularizer, constraint, name=name)
+
+    def _own_weights(self) -> list[Any]:
+        return [w for w in (*self._parameters.values(), *_named_buffers(self)) if w is not None and not is_lazy(w)]
+
+    def save_own_variables(self, store: Any) -> None:
+        """Writes the layer's own weights, not its sublayers', into a dict-like store under "0", "1", …"""
+        for i, weight in enumerate(self._own_weights()):
+            store[str(i)] = to_numpy(weight)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Reads the layer's own weights from a dict-like store; all shapes are checked before one is written."""
+        own = self._own_weights()
+        if len(store) != len(own):
+            state = "has not been built" if not self.built else f"has {len(own)} weights of its own"
+            raise ValueError(f"Layer {self.name!r} {state}, but the store holds {len(store)}.")
+        given = [torch.as_tensor(store[str(i)][...]) for i in range(len(own))]
+        for weight, value in zip(own, given, strict=True):
+            if weight.shape != value.shape:
+                raise ValueError(f"Weight {getattr(weight, 'path', '')!r} has shape {tuple(weight.shape)}; the store holds {tuple(value.shape)}.")
+        with torch.no_grad():
+            for weight, value in zip(own, given, strict=True):
+                weight.copy_(value)
+
     def count_params(self) -> int:
         """Returns the number of numbers in all weights, without making them."""
         seen: dict[int, int] = {}

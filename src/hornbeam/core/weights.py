@@ -197,6 +197,9 @@ class Variable(nn.Parameter, metaclass=_VariableMeta):
         """Returns the value as a NumPy array on the host (bfloat16 as float32)."""
         return to_numpy(self.value)
 
+    def __float__(self) -> float:
+        return float(self.value.detach())
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # type: ignore[override]
         return np.asarray(self.numpy(), dtype=dtype)
 

@@ -9,16 +9,13 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from hornbeam.core.layer import Layer
+from hornbeam.core.layer import Layer, layer_name
 from hornbeam.core.weights import raw
 from hornbeam.graph import tree
 from hornbeam.graph.graph import Graph
 from hornbeam.graph.node import Node, Out, Ref
 from hornbeam.graph.record import Recording, record
 from hornbeam.layers.input import InputLayer
-from hornbeam.models.functional import GraphModel
-from hornbeam.models.model import layer_name
-from hornbeam.models.sequential import Sequential
 
 
 @dataclass
@@ -50,10 +47,9 @@ class Row:
 
 def graph_of(module: nn.Module, specs: Any = None) -> Graph | None:
     """Returns the graph of a module: its own, or a recording of its call on the inputs it was built for; None where unbuilt."""
-    if isinstance(module, Sequential):
-        module._refresh()
-    if isinstance(module, GraphModel) and module._graph is not None:
-        return module._graph
+    own = getattr(module, "graph", None)
+    if isinstance(own, Graph):
+        return own
     specs = specs if specs is not None else getattr(module, "_build_specs", None)
     return None if specs is None else record(module, *specs)
 
@@ -80,7 +76,7 @@ def _walk(model: nn.Module, graph: Graph, expand: bool, depth: int) -> list[Row]
     rows: dict[Any, Row] = {}
     labels: dict[int, str] = {}
     for node in graph.nodes:
-        if node.kind == "input" and (isinstance(model, Sequential) or isinstance(graph, Recording)):
+        if node.kind == "input" and (getattr(model, "_hides_inputs", False) or isinstance(graph, Recording)):
             labels[id(node)] = f"{node.name}[0]"
             continue
         if node.implicit:

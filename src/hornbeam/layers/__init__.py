@@ -12,6 +12,7 @@ from hornbeam.layers.activation import ReLU as ReLU
 from hornbeam.layers.activation import Softmax as Softmax
 from hornbeam.layers.attention import AdditiveAttention as AdditiveAttention
 from hornbeam.layers.attention import Attention as Attention
+from hornbeam.layers.attention import GroupQueryAttention as GroupQueryAttention
 from hornbeam.layers.attention import MultiHeadAttention as MultiHeadAttention
 from hornbeam.layers.convolution import Conv1D as Conv1D
 from hornbeam.layers.convolution import Conv2D as Conv2D

@@ -325,7 +325,7 @@ class Attention(RandomLayer):
             scores = query @ key.transpose(-1, -2)
             return scores if self.scale is None else scores * self.scale
         both = query.unsqueeze(-2) + key.unsqueeze(-3)
-        return (both if self.scale is None else both * self.scale).tanh().sum(-1) * self.concat_score_weight
+        return (both if self.scale is None else both * self.scale).tanh().sum(-1) * self.concat_score_weight  # type: ignore[operator]
 
     def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Returns the query's mask."""

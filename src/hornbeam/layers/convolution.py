@@ -41,7 +41,7 @@ def _padded(
     """Returns the input, padded where padding is uneven, and what is left to the kernel on both sides."""
     rank = len(strides)
     added = [(k - 1) * d for k, d in zip(size, dilation, strict=True)]
-    if padding == "same" and max(strides) == 1 and not any([a % 2 for a in added]):
+    if padding == "same" and max(strides) == 1 and not any(a % 2 for a in added):
         return x, tuple([a // 2 for a in added])
     windows = [a + 1 for a in added]
     sizes = x.shape[1:-1] if channels_last else x.shape[2:]
@@ -59,7 +59,7 @@ class BaseConv(KernelLayer):
     _dilated_strides = False
 
     def __init__(
-        self, filters: int, kernel_size: Any, strides: Any = 1, padding: str = "valid", data_format: str | None = None,
+        self, filters: int | None, kernel_size: Any, strides: Any = 1, padding: str = "valid", data_format: str | None = None,
         dilation_rate: Any = 1, groups: int = 1, activation: Any = None, use_bias: bool = True,
         kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", kernel_regularizer: Any = None,
         bias_regularizer: Any = None, activity_regularizer: Any = None, kernel_constraint: Any = None,
@@ -107,7 +107,8 @@ class BaseConv(KernelLayer):
         channels = input_shape[self._channel_axis]
         if channels is None:
             raise ValueError(
-                f"{self._title()} needs a known number of channels (axis {self._channel_axis}). Received: input shape {tuple(input_shape)}."
+                f"{self._title()} needs a known number of channels (axis {self._channel_axis}). "
+                f"Received: input shape {tuple(input_shape)}."
             )
         if channels % self.groups:
             raise ValueError(
@@ -126,7 +127,8 @@ class BaseConv(KernelLayer):
 
     def _add_bias(self, size: int | None = None) -> None:
         self.bias = None if not self.use_bias else self.add_weight(
-            (size or self.filters,), self.bias_initializer, regularizer=self.bias_regularizer, constraint=self.bias_constraint, name="bias"
+            (size or self.filters,), self.bias_initializer, regularizer=self.bias_regularizer, constraint=self.bias_constraint,
+            name="bias",
         )  # fmt: skip
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -226,15 +228,16 @@ class BaseDepthwiseConv(BaseConv):
     depthwise_constraint = property(lambda self: self.kernel_constraint)
 
     def __init__(
-        self, kernel_size: Any, strides: Any = 1, padding: str = "valid", depth_multiplier: int = 1, data_format: str | None = None,
-        dilation_rate: Any = 1, activation: Any = None, use_bias: bool = True, depthwise_initializer: Any = "glorot_uniform",
+        self, kernel_size: Any, strides: Any = 1, padding: str = "valid", depth_multiplier: int = 1,
+        data_format: str | None = None, dilation_rate: Any = 1, activation: Any = None, use_bias: bool = True, depthwise_initializer: Any = "glorot_uniform",
         bias_initializer: Any = "zeros", depthwise_regularizer: Any = None, bias_regularizer: Any = None,
         activity_regularizer: Any = None, depthwise_constraint: Any = None, bias_constraint: Any = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
-            None, kernel_size, strides, padding, data_format, dilation_rate, 1, activation, use_bias, depthwise_initializer, bias_initializer,
-            depthwise_regularizer, bias_regularizer, activity_regularizer, depthwise_constraint, bias_constraint, **kwargs,
-        )  # type: ignore[arg-type]  # fmt: skip
+            None, kernel_size, strides, padding, data_format, dilation_rate, 1, activation, use_bias, depthwise_initializer,
+            bias_initializer, depthwise_regularizer, bias_regularizer, activity_regularizer, depthwise_constraint,
+            bias_constraint, **kwargs,
+        )  # fmt: skip
         self.depth_multiplier = self._count("depth_multiplier", depth_multiplier)
 
     def _storage_orders(self) -> dict[str, tuple[int, ...]]:
@@ -302,14 +305,15 @@ class BaseSeparableConv(BaseDepthwiseConv):
     def __init__(
         self, filters: int, kernel_size: Any, strides: Any = 1, padding: str = "valid", data_format: str | None = None,
         dilation_rate: Any = 1, depth_multiplier: int = 1, activation: Any = None, use_bias: bool = True,
-        depthwise_initializer: Any = "glorot_uniform", pointwise_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros",
-        depthwise_regularizer: Any = None, pointwise_regularizer: Any = None, bias_regularizer: Any = None,
+        depthwise_initializer: Any = "glorot_uniform", pointwise_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros", depthwise_regularizer: Any = None, pointwise_regularizer: Any = None, bias_regularizer: Any = None,
         activity_regularizer: Any = None, depthwise_constraint: Any = None, pointwise_constraint: Any = None,
         bias_constraint: Any = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
-            kernel_size, strides, padding, depth_multiplier, data_format, dilation_rate, activation, use_bias, depthwise_initializer,
-            bias_initializer, depthwise_regularizer, bias_regularizer, activity_regularizer, depthwise_constraint, bias_constraint, **kwargs,
+            kernel_size, strides, padding, depth_multiplier, data_format, dilation_rate, activation, use_bias,
+            depthwise_initializer, bias_initializer, depthwise_regularizer, bias_regularizer, activity_regularizer,
+            depthwise_constraint, bias_constraint, **kwargs,
         )  # fmt: skip
         self.filters, self.pointwise_initializer = self._count("filters", filters), initializers.get(pointwise_initializer)
         self.pointwise_regularizer, self.pointwise_constraint = (

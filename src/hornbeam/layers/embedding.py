@@ -84,7 +84,8 @@ class Embedding(Layer):
             rows = F.embedding(ids, self.embeddings)
         except IndexError:
             raise IndexError(
-                f"Embedding layer {self.name!r} has input_dim={self.input_dim} rows, so it takes integers from 0 to {self.input_dim - 1}. "
+                f"Embedding layer {self.name!r} has input_dim={self.input_dim} rows, "
+                f"so it takes integers from 0 to {self.input_dim - 1}. "
                 f"Received: integers from {int(ids.min())} to {int(ids.max())}."
             ) from None
         return rows.to(self._compute)

@@ -151,7 +151,7 @@ class GlobalAveragePooling3D(BaseGlobalAveragePooling):
 
 
 class BaseAdaptivePooling(SpatialLayer):
-    """Pools by windows that divide the input into a wanted number of parts; `AdaptiveAveragePooling2D` says what the arguments are."""
+    """Pools by a wanted number of windows; `AdaptiveAveragePooling2D` says what the arguments are."""
 
     _kernels: dict[int, Any] = {}
 

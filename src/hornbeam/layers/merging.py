@@ -18,7 +18,8 @@ from hornbeam.core.registry import public
 class Merge(Layer):
     """Base of layers that take a list of tensors and make one of them."""
 
-    _at_least, _at_most = 1, None
+    _at_least: int = 1
+    _at_most: int | None = None
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

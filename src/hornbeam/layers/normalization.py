@@ -111,8 +111,8 @@ class BatchNormalization(ScaledNormalization):
         renorm_momentum: float = 0.99, synchronized: bool = False, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
-            axis, epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer, beta_constraint,
-            gamma_constraint, **kwargs,
+            axis, epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer,
+            beta_constraint, gamma_constraint, **kwargs,
         )  # fmt: skip
         if isinstance(axis, bool) or not isinstance(axis, int):
             raise TypeError(f"{self._title()}: `axis` is the one axis of the channels, an integer. Received: axis={axis!r}")
@@ -167,7 +167,7 @@ class BatchNormalization(ScaledNormalization):
         return y
 
     def _by_moments(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-        """Normalizes by moments that torch's kernel does not take: masked, of all processes, of fewer than two points, or corrected."""
+        """Normalizes by moments that torch's kernel does not take: masked, of all processes, of one point, or corrected."""
         wide = x.to(self.moving_mean.dtype)
         mean, variance, count = moments(wide, mask, self.synchronized)
         deviation = (variance + self.epsilon).sqrt()

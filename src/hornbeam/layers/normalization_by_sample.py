@@ -66,8 +66,8 @@ class LayerNormalization(ScaledNormalization):
         gamma_constraint: Any = None, rms_scaling: bool = False, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
-            axis, epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer, beta_constraint,
-            gamma_constraint, **kwargs,
+            axis, epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer,
+            beta_constraint, gamma_constraint, **kwargs,
         )  # fmt: skip
         self.axis, self.rms_scaling = checked_axes(axis, self), rms_scaling
 
@@ -120,12 +120,12 @@ class GroupNormalization(ScaledNormalization):
 
     def __init__(
         self, groups: int = 32, axis: int = -1, epsilon: float = 1e-3, center: bool = True, scale: bool = True,
-        beta_initializer: Any = "zeros", gamma_initializer: Any = "ones", beta_regularizer: Any = None, gamma_regularizer: Any = None,
-        beta_constraint: Any = None, gamma_constraint: Any = None, **kwargs: Any,
+        beta_initializer: Any = "zeros", gamma_initializer: Any = "ones", beta_regularizer: Any = None,
+        gamma_regularizer: Any = None, beta_constraint: Any = None, gamma_constraint: Any = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(
-            axis, epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer, beta_constraint,
-            gamma_constraint, **kwargs,
+            axis, epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer,
+            beta_constraint, gamma_constraint, **kwargs,
         )  # fmt: skip
         if isinstance(groups, bool) or not isinstance(groups, int) or (groups <= 0 and groups != -1):
             raise ValueError(
@@ -184,7 +184,8 @@ class RMSNormalization(Layer):
         sizes = [input_shape[a] for a in self.axis]
         if None in sizes:
             raise ValueError(
-                f"RMSNormalization layer {self.name!r} needs known sizes on axis {self.axis}. Received: input shape {tuple(input_shape)}."
+                f"RMSNormalization layer {self.name!r} needs known sizes on axis {self.axis}. "
+                f"Received: input shape {tuple(input_shape)}."
             )
         self.scale = self.add_weight(tuple(sizes), "ones", autocast=False, name="scale")
 

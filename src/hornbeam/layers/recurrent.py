@@ -77,10 +77,8 @@ class RNN(Layer):
             self.cell.build((shape[0], *shape[2:]))
         if self.stateful:
             if shape[0] is None:
-                raise ValueError(
-                    f"Layer {self.name!r} ({type(self).__name__}) is stateful, so its batch size must be fixed: give "
-                    f"`batch_size=` to the Input. Received: input shape {shape}."
-                )
+                rule = "is stateful, so its batch size must be fixed: give `batch_size=` to the Input"
+                raise self._wrong(rule, f"input shape {shape}")
             if not context.scratch:
                 self._make_states(shape[0])
 
@@ -112,27 +110,24 @@ class RNN(Layer):
     def _first_states(self, x: torch.Tensor, given: Any) -> list[Any]:
         if given is None and self.stateful and not context.scratch:
             given = self.states
-            if given is not None and tree.leaves(given)[0].shape[0] != x.shape[0]:
-                raise ValueError(
-                    f"Layer {self.name!r} ({type(self).__name__}) is stateful and keeps states for batches of "
-                    f"{tree.leaves(given)[0].shape[0]}. Received: a batch of {x.shape[0]}."
-                )
+            size = x.shape[0] if given is None else tree.leaves(given)[0].shape[0]
+            if size != x.shape[0]:
+                raise self._wrong(f"is stateful and keeps states for batches of {size}", f"a batch of {x.shape[0]}")
         flat = tree.leaves(self.get_initial_state(x.shape[0]) if given is None else given)
         nest = _nest(self.cell)
         if len(flat) != len(tree.leaves(nest)):
-            raise ValueError(
-                f"Layer {self.name!r} ({type(self).__name__}) has {len(tree.leaves(nest))} state(s). Received: {len(flat)} initial state(s)."
-            )
+            raise self._wrong(f"has {len(tree.leaves(nest))} state(s)", f"{len(flat)} initial state(s)")
         return tree.pack(nest, [s.to(x.device, x.dtype) if x.is_floating_point() else s for s in flat])
+
+    def _wrong(self, rule: str, received: str) -> ValueError:
+        return ValueError(f"Layer {self.name!r} ({type(self).__name__}) {rule}. Received: {received}.")
 
     # -- calling
 
     def call(self, sequences: torch.Tensor, initial_state: Any = None, mask: Any = None, training: bool | None = False) -> Any:
         """Returns the last output or all outputs, and the last states where `return_state` is set."""
         if sequences.shape[1] == 0:
-            raise ValueError(
-                f"Layer {self.name!r} ({type(self).__name__}) needs at least one time step. Received: shape {tuple(sequences.shape)}."
-            )
+            raise self._wrong("needs at least one time step", f"input shape {tuple(sequences.shape)}")
         states = self._first_states(sequences, initial_state)
         if mask is not None:
             mask = self._checked_mask(mask, sequences)
@@ -150,9 +145,7 @@ class RNN(Layer):
     def _checked_mask(self, mask: Any, x: torch.Tensor) -> torch.Tensor:
         mask = torch.as_tensor(mask, device=x.device)
         if mask.dim() != 2:
-            raise ValueError(
-                f"Layer {self.name!r} ({type(self).__name__}): a mask has shape (batch, time). Received: mask of shape {tuple(mask.shape)}."
-            )
+            raise self._wrong("takes a mask of shape (batch, time)", f"a mask of shape {tuple(mask.shape)}")
         return mask.bool()
 
     def compute_mask(self, _: Any, mask: Any) -> Any:
@@ -170,9 +163,9 @@ class RNN(Layer):
         return (output, *states) if self.return_state else output
 
     def _remedy(self, shape: tuple[int | None, ...]) -> str:
-        if len(shape) == 2:
-            return " A recurrent layer reads (batch, time, features): add an axis, by x[..., None] or x[:, None]; or is an Embedding missing before it?"
-        return " A recurrent layer below another one needs return_sequences=True." if len(shape) < 2 else ""
+        if len(shape) != 2:
+            return ""
+        return " It reads (batch, time, features): add an axis, by x[..., None]; or is an Embedding or return_sequences=True missing?"
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
@@ -214,23 +207,11 @@ def _of_cell(name: str) -> property:
     return property(get, put, doc=f"The cell's `{name}`.")
 
 
-for _name in [
-    "units",
-    "activation",
-    "use_bias",
-    "kernel_initializer",
-    "recurrent_initializer",
-    "bias_initializer",
-    "kernel_regularizer",
-    "recurrent_regularizer",
-    "bias_regularizer",
-    "kernel_constraint",
-    "recurrent_constraint",
-    "bias_constraint",
-    "dropout",
-    "recurrent_dropout",
-    "seed",
-]:
+for _name in (
+    "units", "activation", "use_bias", "kernel_initializer", "recurrent_initializer", "bias_initializer", "kernel_regularizer",
+    "recurrent_regularizer", "bias_regularizer", "kernel_constraint", "recurrent_constraint", "bias_constraint", "dropout",
+    "recurrent_dropout", "seed",
+):  # fmt: skip
     setattr(OwnCell, _name, _of_cell(_name))
 
 

@@ -103,7 +103,10 @@ class SpatialLayer(Layer):
         if channels is not None and shape[other] == channels:
             order = (0, *range(2, rank + 2), 1) if last else (0, rank + 1, *range(1, rank + 1))
             wanted = "channels_first" if last else "channels_last"
-            return f" Channels seem to be on axis {other}: give the layer data_format={wanted!r}, or permute the input: x.permute{order}."
+            return (
+                f" Channels seem to be on axis {other}: give the layer data_format={wanted!r}, "
+                f"or permute the input: x.permute{order}."
+            )
         return ""
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from typing import Any
 
 from torch import nn
 
 from hornbeam.core.layer import Layer
+from hornbeam.core.registry import deserialize_keras_object
 from hornbeam.graph import tree
 from hornbeam.graph.symbolic import symbols_in
 from hornbeam.layers.input import InputLayer
@@ -78,3 +80,13 @@ def _clone(layer: Any) -> Any:
         if hasattr(module, "reset_parameters"):
             module.reset_parameters()
     return made
+
+
+def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = None) -> Any:
+    """Makes a model, with new weights, from what `to_json` returned.
+
+    >>> from hornbeam.layers import Dense
+    >>> model_from_json(Sequential([Dense(2, input_shape=(3,))]).to_json()).count_params()
+    8
+    """
+    return deserialize_keras_object(json.loads(json_string), custom_objects)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from hornbeam import ops
 from hornbeam.core import registry
 from hornbeam.core.layer import Layer
 from hornbeam.core.operation import Operation
@@ -31,6 +32,8 @@ def torch_functions() -> dict[str, Any]:
             if name and getattr(home, name, None) is function:
                 found[f"{prefix}.{name}"] = function
     found.update({f"operator.{n}": getattr(operator, n) for n in "add sub mul truediv floordiv mod pow neg".split()})
+    for home, prefix in ((ops, "hornbeam.ops"), (ops.image, "hornbeam.ops.image")):
+        found.update({f"{prefix}.{n}": f for n, f in vars(home).items() if n[0] != "_" and getattr(f, "records", False)})
     return found
 
 

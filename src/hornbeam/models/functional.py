@@ -217,6 +217,11 @@ class GraphModel(Model):
     # -- looking
 
     @property
+    def graph(self) -> Graph | None:  # type: ignore[override]
+        """The graph the model runs from; None for a Sequential whose shapes are not known yet."""
+        return self._graph
+
+    @property
     def code(self) -> str:
         """The model as the Python function that runs it."""
         return self._lowered.code

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 from torch import nn
 
 from hornbeam.core.errors import did_you_mean
-from hornbeam.core.layer import Layer
-from hornbeam.core.registry import public
+from hornbeam.core.layer import Layer, layer_name
+from hornbeam.core.registry import public, serialize_keras_object
 from hornbeam.core.tracking import CONTAINERS
 from hornbeam.training import compile as compiling
 from hornbeam.training import loop, step
@@ -54,6 +55,9 @@ class Model(Layer):
                 f" A list of layers makes a Sequential."
             )
         super().__init__(**kwargs)
+
+    graph: Any = None  # of a model that is a graph; others are recorded to be looked at
+    _hides_inputs: bool = False
 
     # -- layers
 
@@ -120,6 +124,10 @@ class Model(Layer):
             self.build(input_shape)
         print_summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
 
+    def to_json(self, **kwargs: Any) -> str:
+        """Returns the model's config as JSON text; `kwargs` go to `json.dumps`."""
+        return json.dumps(serialize_keras_object(self), **kwargs)
+
     def reset_states(self) -> None:
         """Sets the state of every stateful recurrent layer to zeros."""
         for module in self.modules():
@@ -152,13 +160,6 @@ class Model(Layer):
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in super().__getstate__().items() if k not in ("_plan", "_compiled_step")}
-
-
-def layer_name(model: nn.Module, layer: nn.Module) -> str:
-    """Returns a layer's name, for a foreign module the key under which the model holds it."""
-    if isinstance(layer, Layer):
-        return layer.name
-    return next((k for k, m in model.named_modules() if m is layer), type(layer).__name__)
 
 
 def _flat(module: nn.Module) -> Iterator[nn.Module]:

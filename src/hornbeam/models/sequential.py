@@ -34,6 +34,7 @@ class Sequential(GraphModel):
     """
 
     config_exclude = ("layers", *Layer.config_exclude)
+    _hides_inputs = True
 
     def __init__(self, layers: Sequence[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
@@ -136,6 +137,12 @@ class Sequential(GraphModel):
 
     def _layers(self) -> list[Any]:
         return [m for m in self._all() if not isinstance(m, InputLayer)]
+
+    @property
+    def graph(self) -> Graph | None:  # type: ignore[override]
+        """The graph the model runs from; None while shapes are not known."""
+        self._refresh()
+        return self._graph
 
     @property
     def layers(self) -> list[Any]:

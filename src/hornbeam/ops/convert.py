@@ -31,6 +31,7 @@ def op(function: F) -> F:
             return record_function(call, args, kwargs)
         return function(*args, **kwargs)
 
+    call.records = True  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]
 
 

@@ -235,7 +235,7 @@ def train_on_batch(
     preflight.check_compiled(self, "train_on_batch")
     source = data.Arrays(x, y, sample_weight, class_weight=class_weight)
     source.batch_size = source.rows
-    prepare(self, source, None)
+    prepare(self, source, None, single=True)
     self.reset_metrics()
     with stream_of(self):
         logs = _begin_epoch(self)(next(next(data.epochs(source, None, None, nullcontext))))
@@ -250,7 +250,7 @@ def test_on_batch(
     preflight.check_compiled(self, "test_on_batch")
     source = data.Arrays(x, y, sample_weight)
     source.batch_size = source.rows
-    prepare(self, source, None, training=False)
+    prepare(self, source, None, training=False, single=True)
     self.reset_metrics()
     with torch.no_grad():
         logs = step.stepper(self, "test_step", step.testing_step)(next(next(data.epochs(source, None, None, nullcontext))))

@@ -21,21 +21,33 @@ def divide(x: Any, y: Any, sample_weight: Any, split: float, given: Any, batch_s
     return x, y, sample_weight, data.make_source(*preflight.check_validation(given), batch_size=batch_size)
 
 
-def prepare(self: Any, source: Any, held_out: Any, training: bool = True) -> None:
-    """Everything that comes before the first step: the model is built, data is checked, placed and complete."""
+def prepare(self: Any, source: Any, held_out: Any, training: bool = True, single: bool = False) -> None:
+    """Everything that comes before the first step: the model is built, data is placed and checked.
+
+    Args:
+        source, held_out: the data, and the data of validation or None.
+        training: whether weights are needed that can be trained.
+        single: whether the data is one batch of many: what has the form of an earlier one is not checked again.
+    """
     place(self, source)
-    outputs = preflight.build(self, source.head(1) if isinstance(source, data.Arrays) else source.head())
-    for part in (source, held_out):
-        if part is not None and not getattr(part, "checked", False):
-            preflight.check_targets(self, part, outputs)
+    form = tuple(None if t is None else (t.shape[1:], t.dtype) for t in source.flat) if single else None
+    if form is None or form not in self._checked:
+        outputs = preflight.build(self, source.head(1) if isinstance(source, data.Arrays) else source.head())
+        for part in (source, held_out):
+            if part is not None:
+                preflight.check_targets(self, part, outputs)
+        if form is not None:
+            self._checked.add(form)
     if held_out is not None:
         place(self, held_out)
     if training:
         preflight.check_weights(self)
-    self.__dict__["_plan"] = step.Plan(self)
+    else:
+        self.__dict__["_plan"] = step.Plan(self)
 
 
 def place(self: Any, source: Any) -> None:
+    """Lets batches be moved to the model's device, where the data lies elsewhere."""
     device = device_of(self)
     tensors = source.flat if isinstance(source, data.Arrays) else ()
     if device is not None and (
