@@ -177,7 +177,7 @@ def test_torch_habits(make, call):
     torch.testing.assert_close(torch.compile(layer, fullgraph=True, backend="eager")(*args, **call), y)
     batch = {0: torch.export.Dim.DYNAMIC, 1: torch.export.Dim.DYNAMIC}
     shapes = [[batch, batch]] if len(args) == 1 else [batch, batch]
-    names = [n for n in layer._signature.names[: len(args)]]
+    names = layer._signature.names[: len(args)]
     dynamic = {**dict(zip(names, shapes, strict=True)), **dict.fromkeys(call)}
     exported = torch.export.export(layer, args, call, dynamic_shapes=dynamic).module()
     more = torch.tensor(numbers(3, 7, 6)), torch.tensor(numbers(3, 8, 6))

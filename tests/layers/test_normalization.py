@@ -1,6 +1,7 @@
 """Normalization against Keras, moving moments included; masks, tiny batches, frozen layers, mixed precision."""
 
 import copy
+import socket
 
 import numpy as np
 import pytest
@@ -189,3 +190,32 @@ def test_spectral_normalization_agrees_with_keras(inner, kwargs, x):
     for w in ours.weights:
         close(w, after[w.path].value)
     assert ours.compute_output_shape((None, *x.shape[1:])) == tuple(theirs.compute_output_shape((None, *x.shape[1:])))
+
+
+def one_of_two(rank, port, results):
+    torch.distributed.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    part, weight = slice(0, 2) if rank == 0 else slice(2, 6), torch.tensor(numbers(6, 4, seed=3))
+    x, whole = torch.tensor(TWO[part], requires_grad=True), torch.tensor(TWO, requires_grad=True)
+    together, alone = layers.BatchNormalization(synchronized=True), layers.BatchNormalization()
+    y, z = together(x, training=True), alone(whole, training=True)
+    (y * weight[part]).sum().backward()
+    (z * weight).sum().backward()
+    pairs = ((y, z[part]), (x.grad, whole.grad[part]), (together.moving_variance, alone.moving_variance))
+    results.put([(a - b).abs().max().item() for a, b in pairs])
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_synchronized_moments_are_those_of_all_processes():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    spawn = torch.multiprocessing.get_context("spawn")
+    results = spawn.Queue()
+    workers = [spawn.Process(target=one_of_two, args=(rank, port, results)) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    differences = [results.get(timeout=100) for _ in workers]
+    for worker in workers:
+        worker.join()
+    assert max(max(d) for d in differences) < 1e-5

@@ -1,11 +1,14 @@
 """Wrapper, TimeDistributed and Bidirectional against Keras."""
 
+import copy
+import pickle
+
 import pytest
 import torch
 
 from hornbeam import Input, layers
 from hornbeam.graph import tree
-from layer_oracle import close, contract, keras, numbers
+from layer_oracle import close, keras, numbers
 
 X = numbers(4, 6, 3)
 MASK = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0], [0, 1, 0, 1, 1, 0], [0, 0, 0, 0, 0, 0]]).bool()
@@ -41,7 +44,8 @@ def same(ours, theirs, x=X, **call):
 def test_bidirectional(merge, options):
     ours, theirs = both(lambda k: k.Bidirectional(k.LSTM(2, name="inner", **options), merge_mode=merge, name="it"))
     assert ours.get_config() == theirs.get_config()
-    assert type(ours).from_config(ours.get_config()).get_config() == ours.get_config()
+    unbuilt = layers.Bidirectional(layers.LSTM(2, **options), merge_mode=merge)
+    assert layers.Bidirectional.from_config(unbuilt.get_config()).get_config() == unbuilt.get_config()
     same(ours, theirs)
     same(ours, theirs, mask=MASK)
     same(ours, theirs, initial_state=[torch.tensor(numbers(4, 2, seed=i)) for i in range(4)])
@@ -89,10 +93,19 @@ def test_bidirectional_stateful_and_weights():
 @pytest.mark.parametrize(
     "make", [lambda: layers.Bidirectional(layers.LSTM(2, return_sequences=True)), lambda: layers.TimeDistributed(layers.Dense(2))]
 )
-def test_contract(make):
-    layer = make()
-    layer(torch.tensor(X))
-    contract(layer, X)
+def test_torch_habits(make):
+    layer, x = make(), torch.tensor(X)
+    y = layer(x)
+    fresh = make()
+    fresh(x)
+    fresh.load_state_dict(layer.state_dict())
+    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), fresh):
+        assert torch.equal(other(x), y)
+    assert copy.deepcopy(layer).double()(x.double()).dtype is torch.float64
+    torch._dynamo.reset()
+    torch.testing.assert_close(torch.compile(layer, fullgraph=True, backend="aot_eager")(x), y)
+    exported = torch.export.export(layer, (x,), dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
+    torch.testing.assert_close(exported(torch.cat([x, x])), torch.cat([y, y]))
 
 
 @pytest.mark.oracle
@@ -102,7 +115,7 @@ def test_contract(make):
         (lambda k: k.TimeDistributed(k.Dense(2, activation="relu", name="inner"), name="it"), X),
         (lambda k: k.TimeDistributed(k.Conv2D(2, 3, padding="same", name="inner"), name="it"), numbers(2, 3, 5, 4, 3)),
         (lambda k: k.TimeDistributed(k.LSTM(2, return_sequences=True, name="inner"), name="it"), numbers(2, 3, 5, 4)),
-        (lambda k: k.TimeDistributed(k.TimeDistributed(k.Dense(2, name="inner")), name="it"), numbers(2, 3, 5, 4)),
+        (lambda k: k.TimeDistributed(k.TimeDistributed(k.Dense(2, name="inner"), name="outer"), name="it"), numbers(2, 3, 5, 4)),
     ],
 )
 def test_time_distributed(make, x):

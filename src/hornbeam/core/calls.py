@@ -254,6 +254,7 @@ def _from_output_shape(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     given = {layer._signature.first: args[0], **{k: v for k, v in kwargs.items() if k in layer._signature.names}}
     symbols = symbolic.symbols_in((args, kwargs))
     runs = max(len(s.spec.samples) for s in symbols)
+    odd = any(s.spec.batches is not None for s in symbols)
 
     def ask(shape: Any) -> Any:
         shapes = {f"{k}_shape": tree.map_leaves(lambda v: shape(v) if hasattr(v, "shape") else None, v) for k, v in given.items() if v is not None and _has_tensor(v)}
@@ -264,24 +265,28 @@ def _from_output_shape(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     def sample(i: int) -> Any:
         return ask(lambda v: _open_batch(v.spec, i) if isinstance(v, symbolic.Symbol) else tuple(v.shape))
 
+    def batch(size: int) -> Any:
+        return ask(lambda v: v.spec.concrete(batch=size) if isinstance(v, symbolic.Symbol) else tuple(v.shape))
+
     general = ask(lambda v: tuple(v.shape))
     try:
-        samples = [sample(i) for i in range(runs)] if runs > 1 else []
+        samples = [sample(i) for i in range(runs)] if runs > 1 or odd else []
+        batches = [batch(2), batch(3)] if odd else []
     except ValueError:  # sizes taken for unknown axes do not fit together; those of the data may
-        samples = []
+        samples = batches = []
     specs: list[Spec] = []
 
     def walk(shape: Any, concrete: list[Any]) -> Any:
         if _is_shape(shape):
-            known = tuple(shape)
-            sizes = tuple(tuple(0 if d is None else d for d in c) for c in concrete) if concrete else None
-            specs.append(Spec(known, layer._output_dtype(args[0]), sizes))
+            known, given = tuple(shape), concrete[: len(samples)]
+            sizes = tuple(tuple(0 if d is None else d for d in c) for c in given) if given else None
+            specs.append(Spec(known, layer._output_dtype(args[0]), sizes, tuple(map(tuple, concrete[len(samples) :])) or None))
             return Out(len(specs) - 1)
         if isinstance(shape, dict):
             return {k: walk(v, [c[k] for c in concrete]) for k, v in shape.items()}
         return type(shape)(walk(v, [c[i] for c in concrete]) for i, v in enumerate(shape))
 
-    return specs, walk(general, samples) if specs is not None else None
+    return specs, walk(general, [*samples, *batches]) if specs is not None else None
 
 
 def _open_batch(spec: Spec, i: int) -> tuple[Any, ...]:

@@ -368,7 +368,7 @@ class WeightedModule(nn.Module):
         for module in self.modules():
             for slot in ("_parameters", "_buffers"):
                 for key, weight in raw(module, slot).items():
-                    if weight is not None and not is_lazy(weight) and (slot == "_parameters" or not hasattr(module, "_specs") or key in module._specs):
+                    if weight is not None and not is_lazy(weight) and (slot == "_parameters" or key in getattr(module, "_specs", ())):
                         seen[id(weight)] = weight.numel()
         return sum(seen.values())
 

@@ -63,7 +63,7 @@ def _dtype(value: Any) -> str:
 
 def _free(node: Node, axis: int) -> None:
     for i, spec in enumerate(node.outputs):
-        if spec.dtype == "int" or not spec.shape:
+        if spec.is_number or not spec.shape:
             continue
         at = axis % len(spec.shape)
         shape = tuple(None if j == at else d for j, d in enumerate(spec.shape))

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from hornbeam.graph import tree
 from hornbeam.graph.context import context, setting
-from hornbeam.graph.node import Out, Ref, Spec
+from hornbeam.graph.node import Out, Ref, Spec, filled
 
 _SMALL = 1 << 22
 _TORCH = {str(v).removeprefix("torch."): v for v in vars(torch).values() if isinstance(v, torch.dtype)}
@@ -65,12 +65,10 @@ def looking(training: bool | None = None) -> Iterator[None]:
 
 
 def stand_in(spec: Spec, sample: int, batch: int | None = None, device: str = "cpu") -> Any:
-    """Returns a tensor (or a size) in place of a symbolic one; `batch` replaces an empty first axis."""
-    shape = spec.samples[min(sample, len(spec.samples) - 1)]
-    if spec.dtype == "int":
-        return shape if batch is None or shape else batch
-    if batch is not None and spec.shape and spec.shape[0] is None and shape[0] == 0:
-        shape = (batch, *shape[1:])
+    """Returns a tensor (or a number) in place of a symbolic one; with `batch`, one for a batch of 2 or 3."""
+    shape = spec.concrete(sample, batch)
+    if spec.is_number:
+        return shape
     dtype = _TORCH[spec.dtype]
     if device == "meta" or 0 in shape:
         return torch.empty(shape, dtype=dtype, device=device)
@@ -89,8 +87,8 @@ def infer(call: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[Spec],
     """
     refs = {r: r.spec for r in tree.leaves((args, kwargs)) if type(r) is Ref}
     runs = max((len(s.samples) for s in refs.values()), default=1)
-    varies = any(s.dtype == "int" or (s.shape and s.shape[0] is None) for s in refs.values())
-    heavy = not varies and sum(math.prod(s.samples[0]) for s in refs.values() if s.dtype != "int") > _SMALL
+    varies = any(s.varies for s in refs.values())
+    heavy = not varies and sum(math.prod(s.samples[0]) for s in refs.values()) > _SMALL
 
     def attempt(sample: int, batch: int | None = None, device: str = "cpu") -> Any:
         fill = lambda v: stand_in(refs[v], sample, batch, device) if type(v) is Ref else _on(v, device)  # noqa: E731
@@ -104,8 +102,16 @@ def infer(call: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[Spec],
         results = [attempt(i) for i in range(runs)]
     except Exception as error:
         return _specs([], _two_batches(attempt, refs, error) if varies else _on_meta(attempt, error))
-    doubtful = varies and any(isinstance(r, torch.Tensor) and r.dim() and 0 not in r.shape for r in tree.leaves(results[0]))
+    odd = any(s.batches is not None for s in refs.values())
+    doubtful = varies and any(_is_doubtful(r, odd) for r in tree.leaves(results[0]))
     return _specs(results, _two_batches(attempt, refs, None) if doubtful else ())
+
+
+def _is_doubtful(result: Any, odd: bool) -> bool:
+    """Whether a result on the empty batch does not show how it depends on the batch's size."""
+    if isinstance(result, torch.Tensor):
+        return result.dim() > 0 and (odd or 0 not in result.shape)
+    return type(result) in (int, float)
 
 
 def _on(value: Any, device: str) -> Any:
@@ -122,7 +128,7 @@ def _on_meta(attempt: Callable[..., Any], error: Exception) -> tuple[Any, ...]:
 
 def _two_batches(attempt: Callable[..., Any], refs: dict[Ref, Spec], error: Exception | None) -> tuple[Any, ...]:
     """Runs the call on batches of 2 and 3, really where that is little work, else on meta tensors."""
-    size = sum(2 * math.prod(d or 1 for d in s.samples[0]) for s in refs.values() if s.dtype != "int")
+    size = sum(2 * math.prod(d or 1 for d in s.samples[0]) for s in refs.values() if not s.is_number)
     device = "cpu" if size <= _SMALL else "meta"
     try:
         return attempt(0, 2, device), attempt(0, 3, device)
@@ -140,16 +146,14 @@ def _specs(results: list[Any], batches: tuple[Any, ...]) -> tuple[list[Spec], An
 
     def leaf(value: Any) -> Any:
         i = next(position)
-        if not isinstance(value, (torch.Tensor, int)) or isinstance(value, bool) or (isinstance(value, int) and not _varies(i)):
-            return value
-        if isinstance(value, int):
-            specs.append(Spec((), "int", tuple(f[i] for f in flat[: len(samples)])))
+        found, more = [f[i] for f in flat[: len(samples)]], [f[i] for f in flat[len(samples) :]]
+        if isinstance(value, torch.Tensor):
+            specs.append(_merge(found, more, bool(results)))
+        elif type(value) in (int, float) and (len({*found, *more}) > 1 or value == 0):
+            specs.append(Spec((), type(value).__name__, tuple(found), tuple(more) or None))
         else:
-            specs.append(_merge([f[i] for f in flat[: len(samples)]], [f[i] for f in flat[len(samples) :]], bool(results)))
+            return value
         return Out(len(specs) - 1)
-
-    def _varies(i: int) -> bool:
-        return len({f[i] for f in flat}) > 1 or flat[0][i] == 0
 
     position = iter(range(len(flat[0])))
     return specs, tree.map_leaves(leaf, samples[0])
@@ -164,9 +168,12 @@ def _flat(nest: Any) -> list[Any]:
 def _merge(samples: list[torch.Tensor], batches: list[torch.Tensor], empty: bool) -> Spec:
     first = samples[0]
     shapes = [tuple(t.shape) for t in (*samples, *batches)]
-    if any(len(s) != len(shapes[0]) for s in shapes):
+    same_rank = all(len(s) == len(shapes[0]) for s in shapes)
+    if not same_rank:
         shapes = shapes[: len(samples)]
     shape = tuple(None if len(set(sizes)) > 1 or (empty and sizes[0] == 0 and not batches) else sizes[0] for sizes in zip(*shapes, strict=True))
     concrete = tuple(tuple(s.shape) for s in samples) if empty else tuple(
         tuple(0 if known is None else size for size, known in zip(s.shape, shape, strict=True)) for s in samples)  # fmt: skip
-    return Spec(shape, _NAMES[first.dtype], concrete)
+    filled_in = tuple(tuple(t.shape) for t in batches)
+    expected = tuple(filled(shape, concrete[0], batch) for batch in (2, 3))
+    return Spec(shape, _NAMES[first.dtype], concrete, filled_in if len(filled_in) == 2 and filled_in != expected and same_rank else None)

@@ -20,16 +20,39 @@ class Spec:
 
     Args:
         shape: sizes, None where an axis varies.
-        dtype: dtype name; "int" for a size that is not known yet.
-        samples: one or two concrete shapes (or sizes) that the value would have for stand-in inputs: the batch empty, other
+        dtype: dtype name; "int" or "float" for a number that is not known yet, such as a size.
+        samples: one or two concrete shapes (or numbers) that the value would have for stand-in inputs: the batch empty, other
             unknown axes of two different sizes. They carry the arithmetic of sizes from call to call.
+        batches: the concrete shapes (or numbers) for batches of 2 and 3, where they are not those of the samples with the empty
+            axes filled (`cat([token, x], 0)`: 1, 3, 4); else None.
     """
 
-    __slots__ = ("dtype", "samples", "shape")
+    __slots__ = ("batches", "dtype", "samples", "shape")
 
-    def __init__(self, shape: tuple[int | None, ...], dtype: str, samples: tuple[Any, ...] | None = None) -> None:
-        self.shape, self.dtype = shape, dtype
+    def __init__(
+        self, shape: tuple[int | None, ...], dtype: str, samples: tuple[Any, ...] | None = None, batches: tuple[Any, Any] | None = None
+    ) -> None:
+        self.shape, self.dtype, self.batches = shape, dtype, batches
         self.samples = samples if samples is not None else stand_in_shapes(shape)
+
+    @property
+    def is_number(self) -> bool:
+        """Whether the value is a Python number, not a tensor."""
+        return self.dtype in ("int", "float")
+
+    @property
+    def varies(self) -> bool:
+        """Whether the value depends on the size of the batch."""
+        return self.is_number or self.batches is not None or any(d is None and s == 0 for d, s in zip(self.shape, self.samples[0], strict=True))
+
+    def concrete(self, sample: int = 0, batch: int | None = None) -> Any:
+        """Returns the shape (or number) for a sample, or for a batch of 2 or 3."""
+        value = self.samples[min(sample, len(self.samples) - 1)]
+        if batch is None:
+            return value
+        if self.batches is not None:
+            return self.batches[batch - 2]
+        return value if self.is_number else filled(self.shape, value, batch)
 
     def __repr__(self) -> str:
         return f"Spec({self.shape}, {self.dtype!r})"
@@ -42,6 +65,11 @@ class Spec:
 
 
 UNKNOWN_SIZES = (64, 96)
+
+
+def filled(shape: tuple[int | None, ...], sample: tuple[int, ...], batch: int) -> tuple[int, ...]:
+    """Returns a concrete shape whose empty varying axes have the size of a batch."""
+    return tuple(batch if d is None and size == 0 else size for d, size in zip(shape, sample, strict=True))
 
 
 def stand_in_shapes(shape: tuple[int | None, ...]) -> tuple[tuple[int, ...], ...]:

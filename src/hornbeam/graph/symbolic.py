@@ -226,7 +226,10 @@ class SymbolicSize(Symbol):
         return self._name or self.ref.node.name
 
     shape: Any = ()
-    dtype = "int"
+
+    @property
+    def dtype(self) -> str:
+        return self.ref.spec.dtype
 
     def __repr__(self) -> str:
         return f"<symbolic size {self.name}>"
@@ -283,6 +286,7 @@ def to_refs(nest: Any) -> Any:
 
 def record_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None = None) -> Any:
     """Records the call of a torch function (or any pure function) on symbolic values and returns what stands for its result."""
+    function = torch.Tensor.pow if function is torch.Tensor.__pow__ else function  # the one operator that has no name of its own
     rewritten = in_place.rewrite(function, args, kwargs)
     if rewritten is not None:
         return rewritten
@@ -322,7 +326,7 @@ def emit(node: Node) -> Any:
 
 def symbol_for(ref: Ref) -> Symbol:
     """Returns a new symbolic value for one output of a node."""
-    return SymbolicSize(ref) if ref.spec.dtype == "int" else SymbolicTensor(ref=ref)
+    return SymbolicSize(ref) if ref.spec.is_number else SymbolicTensor(ref=ref)
 
 
 def explain(error: Exception, node: Node) -> Exception:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +14,7 @@ import torch
 from torch import nn
 
 from hornbeam.graph.record import Recording
-from hornbeam.inspect.table import Row, _Shape, is_linear, rows_of, weights_of
+from hornbeam.inspect.table import Row, _Shape, in_range, is_linear, rows_of, weights_of
 
 
 def print_summary(
@@ -36,7 +35,7 @@ def print_summary(
     rows, graph = rows_of(model, expand_nested)
     connections = not is_linear(rows)
     width = line_length or (108 if connections else 88)
-    table = _table(_in_range(rows, layer_range), connections, show_trainable, width, positions)
+    table = _table(in_range(rows, layer_range, "summary"), connections, show_trainable, width, positions)
     title = rich.text.Text.assemble(("Model: ", "bold"), (f'"{clean(getattr(model, "name", type(model).__name__))}"', "bold"))
     parts = [title, table, *_totals(model), *_notes(rows, graph)]
     if print_fn is None:
@@ -116,19 +115,6 @@ def shape_text(shape: Any) -> str:
     if isinstance(shape, dict):
         return "{" + ", ".join(f"{k}: {shape_text(v)}" for k, v in shape.items()) + "}"
     return "[" + ", ".join(shape_text(v) for v in shape if v is not None) + "]"
-
-
-def _in_range(rows: list[Row], layer_range: Any) -> list[Row]:
-    if not layer_range:
-        return rows
-    if len(layer_range) != 2 or not all(isinstance(p, str) for p in layer_range):
-        raise ValueError(f"summary: `layer_range` is a pair of layer names or regular expressions. Received: {layer_range!r}")
-    places = [[i for i, r in enumerate(rows) if re.match(p, r.name)] for p in layer_range]
-    if not all(places):
-        missing = next(p for p, found in zip(layer_range, places, strict=True) if not found)
-        raise ValueError(f"summary: no layer's name matches {missing!r}. Layers: {', '.join(r.name for r in rows)}")
-    first, last = min(places[0][0], places[1][0]), max(places[0][-1], places[1][-1])
-    return rows[first : last + 1]
 
 
 def memory_text(size: float) -> str:

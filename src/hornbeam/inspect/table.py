@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,7 +88,7 @@ def _walk(model: nn.Module, graph: Graph, expand: bool, depth: int) -> list[Row]
             rows[key] = row = _row_of_node(model, node, module, depth)
         labels[id(node)] = f"{row.name}[{len(row.nodes)}]"
         row.nodes.append(node)
-        row.connected.extend(f"{labels[id(r.node)]}[{r.index}]" for r in _shown_refs(node) if id(r.node) in labels)
+        row.connected.extend(f"{labels[id(r.node)]}[{r.index}]" for r in shown_refs(node) if id(r.node) in labels)
     listed = list(rows.values())
     if isinstance(graph, Recording):
         called = {id(m) for r in listed if r.module is not None for m in r.module.modules()}
@@ -103,21 +104,30 @@ def _has_called_part(module: nn.Module, called: set[int]) -> bool:
     return any(id(m) in called for m in module.modules())
 
 
-def _shown_refs(node: Node) -> list[Ref]:
-    """The values a call takes, with hidden mask arithmetic left out."""
+def shown_refs(node: Node) -> list[Ref]:
+    """Returns the values a call takes, with hidden mask arithmetic left out."""
     return [r for r in node.visible_refs() if not r.node.implicit]
 
 
 def _inner(row: Row, expand: bool, depth: int) -> list[Row]:
     """Rows of what is inside a nested model."""
+    inner = inner_graph(row, row.nodes[0]) if expand and row.nodes else None
+    return _walk(row.module, inner, True, depth + 1) if inner is not None and row.module is not None else []
+
+
+def inner_graph(row: Row, call: Node) -> Graph | None:
+    """Returns the graph of what one call of a nested model does; None for a layer that is shown closed.
+
+    Args:
+        row: the nested model's row.
+        call: one of the row's calls.
+    """
     module = row.module
-    if not expand or module is None or isinstance(module, InputLayer) or not list(module.children()) or not row.nodes:
-        return []
+    if module is None or isinstance(module, InputLayer) or not list(module.children()):
+        return None
     if isinstance(module, Layer) and not hasattr(module, "layers") and type(module).__module__.startswith("hornbeam."):
-        return []
-    specs = tree.map_leaves(lambda v: v.spec if type(v) is Ref else v, row.nodes[0].args)
-    inner = graph_of(module, specs)
-    return _walk(module, inner, True, depth + 1) if inner is not None else []
+        return None
+    return graph_of(module, tree.map_leaves(lambda v: v.spec if type(v) is Ref else v, call.args))
 
 
 def _module_of(model: nn.Module, node: Node) -> tuple[Any, nn.Module | None]:
@@ -173,6 +183,24 @@ def home_of(function: Any) -> str:
     if name == "__get__" or name in ("set_item", "in_copy"):
         return "torch.Tensor"
     return getattr(function, "__module__", None) or "function"
+
+
+def in_range(rows: list[Row], layer_range: Any, caller: str) -> list[Row]:
+    """Returns the rows from the first to the last layer that a pair of names or regular expressions names.
+
+    Raises:
+        ValueError: it is no pair, or no layer has such a name.
+    """
+    if not layer_range:
+        return rows
+    if len(layer_range) != 2 or not all(isinstance(p, str) for p in layer_range):
+        raise ValueError(f"{caller}: `layer_range` is a pair of layer names or regular expressions. Received: {layer_range!r}")
+    places = [[i for i, r in enumerate(rows) if re.match(p, r.name)] for p in layer_range]
+    if not all(places):
+        missing = next(p for p, found in zip(layer_range, places, strict=True) if not found)
+        raise ValueError(f"{caller}: no layer's name matches {missing!r}. Layers: {', '.join(r.name for r in rows)}")
+    first, last = min(places[0][0], places[1][0]), max(places[0][-1], places[1][-1])
+    return rows[first : last + 1]
 
 
 def is_linear(rows: list[Row]) -> bool:

@@ -99,8 +99,8 @@ class BatchNormalization(ScaledNormalization):
     >>> layer = BatchNormalization()
     >>> layer(torch.tensor([[1.0], [3.0]]), training=True).flatten().round(decimals=2).tolist()
     [-1.0, 1.0]
-    >>> layer.moving_mean.numpy().round(2).tolist()
-    [0.02]
+    >>> layer.moving_mean.numpy().round(2)
+    array([0.02], dtype=float32)
     """
 
     def __init__(
@@ -231,13 +231,25 @@ def moments(x: torch.Tensor, mask: torch.Tensor | None, synchronized: bool) -> t
     return mean, (over_processes(square) if synchronized else square) / count.clamp(min=1), count
 
 
+class _SumOverProcesses(torch.autograd.Function):
+    """The sum over all processes; its gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+        total = value.detach().clone()
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        return _SumOverProcesses.forward(ctx, gradient)
+
+
 def over_processes(value: torch.Tensor) -> torch.Tensor:
     """Returns the sum over all processes of torch.distributed, with gradients; the value itself where there is one process."""
     if not torch.distributed.is_available() or not torch.distributed.is_initialized():
         return value
-    from torch.distributed.nn.functional import all_reduce
-
-    return all_reduce(value)
+    return _SumOverProcesses.apply(value)
 
 
 def follow(moving: Any, value: torch.Tensor, rate: Any) -> None:

@@ -165,7 +165,7 @@ class RNN(Layer):
     def _remedy(self, shape: tuple[int | None, ...]) -> str:
         if len(shape) != 2:
             return ""
-        return " It reads (batch, time, features): add an axis, by x[..., None]; or is an Embedding or return_sequences=True missing?"
+        return " It reads (batch, time, features): is an Embedding or return_sequences=True missing, or an axis (x[..., None])?"
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:

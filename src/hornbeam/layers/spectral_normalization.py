@@ -38,7 +38,7 @@ class SpectralNormalization(Wrapper):
             )
         self.power_iterations = power_iterations
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Any = None) -> None:
         """Builds the layer inside and makes the vector `vector_u`."""
         super().build(input_shape)
         self.input_spec = InputSpec(shape=[None, *tuple(input_shape)[1:]])
@@ -64,7 +64,7 @@ class SpectralNormalization(Wrapper):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """Normalizes the kernel, in training, and calls the layer inside."""
         if training and not context.scratch:
-            self._normalize(self.layer._parameters[self._kernel_name()])
+            self._normalize(self.layer._parameters[self._kernel_name()])  # type: ignore[arg-type]
         return self.layer(inputs, training=training)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -73,7 +73,8 @@ class SpectralNormalization(Wrapper):
 
     @torch.no_grad()
     def _normalize(self, kernel: torch.Tensor) -> None:
-        matrix, u = kernel.reshape(-1, kernel.shape[-1]), self.vector_u
+        matrix = kernel.reshape(-1, kernel.shape[-1])
+        u: torch.Tensor = self.vector_u
         for _ in range(self.power_iterations):
             v = torch.nn.functional.normalize(u @ matrix.t(), dim=1, eps=1e-6)
             u = torch.nn.functional.normalize(v @ matrix, dim=1, eps=1e-6)

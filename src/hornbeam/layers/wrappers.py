@@ -122,6 +122,8 @@ class Bidirectional(Layer):
     torch.Size([2, 5, 8])
     """
 
+    config_exclude = ("weights", *Layer.config_exclude)
+
     def __init__(
         self,
         layer: Layer,

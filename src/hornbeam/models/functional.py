@@ -203,7 +203,7 @@ class GraphModel(Model):
         """Returns symbolic outputs for symbolic inputs: the graph's own where the shapes are the same."""
         flat = self._flatten(inputs)
         own = self._graph.inputs
-        if all(x.spec == r.spec and x.spec.samples == r.spec.samples for x, r in zip(flat, own, strict=True)):
+        if all(x.spec == r.spec and (x.spec.samples, x.spec.batches) == (r.spec.samples, r.spec.batches) for x, r in zip(flat, own, strict=True)):
             return tree.map_leaves(lambda r: symbolic.symbol_for(r), self._graph.output_nest)
         return self._replay(flat)
 

@@ -63,7 +63,7 @@ def compile(
         _compile_metrics=CompileMetrics(metrics, weighted_metrics, names) if metrics or weighted_metrics else None,
         _loss_tracker=LossTracker("loss"),
         _plan=None,
-        _checked=set(),
+        _seen_forms=set(),
         _compile_config={
             "optimizer": optimizer, "loss": loss, "loss_weights": loss_weights,
             "metrics": metrics, "weighted_metrics": weighted_metrics,
