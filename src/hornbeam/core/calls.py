@@ -15,7 +15,7 @@ from hornbeam.core.input_spec import check_inputs
 from hornbeam.core.operation import output_specs
 from hornbeam.graph import masks, symbolic, tree
 from hornbeam.graph.context import context, setting
-from hornbeam.graph.infer import infer
+from hornbeam.graph.infer import infer, looking
 from hornbeam.graph.node import Node, Out, Spec, user_source
 
 
@@ -104,6 +104,31 @@ def prepare(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if found is not None:
                 kwargs[mask] = found
     return args, kwargs
+
+
+def make_ready(layer: Any) -> bool:
+    """Gives every built layer of a tree its values; returns whether the layer itself is built.
+
+    While a compiler traces, this and `build_for` run as ordinary Python, outside the trace.
+    """
+    for module in layer.modules():
+        if hasattr(module, "_inbound_nodes") and module.built and not module._ready:
+            ready(module)
+    return bool(layer.built)
+
+
+make_ready._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+def build_for(layer: Any, *args: Any, **kwargs: Any) -> bool:
+    """Builds a tree of layers for the arguments of a first call, and gives it values."""
+    if not layer.built:
+        with looking():
+            layer(*args, **kwargs)
+    return make_ready(layer)
+
+
+build_for._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def ready(layer: Any) -> None:

@@ -27,6 +27,7 @@ from hornbeam.graph.context import context, setting
 from hornbeam.graph.infer import infer
 from hornbeam.graph.node import Node
 
+compiling = torch.compiler.is_compiling
 _OLD_ARGUMENTS = ("input_shape", "input_dim", "batch_input_shape", "batch_shape", "batch_size", "input_dtype", "weights", "implementation")
 
 
@@ -112,6 +113,8 @@ class Layer(WeightedModule, Operation):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         c = context
         names = c.names
+        if c.depth == 0 and compiling() and not c.scratch and not calls.make_ready(self):
+            calls.build_for(self, *args)
         if self._ready and len(args) == 1 and isinstance(args[0], torch.Tensor) and (not kwargs or kwargs.keys() <= _SIMPLE):
             x = args[0]
             if x.dtype is not self._compute and self.autocast and x.is_floating_point():
@@ -163,6 +166,10 @@ class Layer(WeightedModule, Operation):
         if mask is not None or self._makes_mask or self.activity_regularizer is not None:
             calls.finish(self, x, y, kwargs if mask is None else {**kwargs, "mask": mask, signature.first_mask: mask})
         return y
+
+    def _infer_parameters(self, module: nn.Module, args: Any, kwargs: Any = None) -> None:
+        """Builds the layer before a compiler looks at it; `torch.compile` asks lazy modules for it under this name."""
+        calls.build_for(self, *args, **(kwargs or {}))
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Computes the output; to be overridden, under this name or as `forward`."""

@@ -142,6 +142,8 @@ class WeightedModule(nn.Module):
             return d["_modules"][name]
         if name in held:
             return None
+        if name == "_initialize_hook" and not d.get("_ready"):
+            return True
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def _cast(self, name: str, weight: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ class StatelessScope:
     >>> v = Variable(1.0)
     >>> with StatelessScope() as scope:
     ...     _ = v.assign(2.0)
-    >>> float(v), float(scope.get_current_value(v))
+    >>> float(v), float(scope.get_current_value(v).detach())
     (1.0, 2.0)
     """
 

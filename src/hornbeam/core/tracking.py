@@ -33,11 +33,6 @@ class LayerList(nn.ModuleList):
     def __contains__(self, layer: Any) -> bool:
         return any(other is layer for other in self)
 
-    def __eq__(self, other: object) -> bool:
-        return self is other or (isinstance(other, (list, tuple)) and list(self) == list(other))
-
-    __hash__ = nn.Module.__hash__
-
 
 class LayerDict(nn.ModuleDict):
     """A dict of layers on a layer: torch's ModuleDict with `get`."""

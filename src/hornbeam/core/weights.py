@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter, is_lazy
+from torch.utils import _device
 
 from hornbeam.core import dtype as dtypes
 from hornbeam.core import registry
@@ -329,7 +330,7 @@ class LazyDict(dict):  # type: ignore[type-arg]
             return {k: v for k, v in dict.items(self)}
         if not self.owner.built:
             return self._unbuilt()
-        if torch.get_default_device().type == "meta":
+        if getattr(_device.CURRENT_DEVICE, "type", None) == "meta":
             return {k: _on_meta(v) for k, v in dict.items(self)}
         for weight in dict.values(self):
             if type(weight) is Variable and weight._lazy:

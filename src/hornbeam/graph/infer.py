@@ -36,7 +36,7 @@ class _Reshapes(TorchFunctionMode):
         if args and func.__name__ in ("view", "reshape") and isinstance(args[0], torch.Tensor) and args[0].numel() == 0:
             given = args[1:] or ((kwargs["shape"],) if "shape" in kwargs else ((kwargs["size"],) if "size" in kwargs else ()))
             shape = tuple(given[0]) if len(given) == 1 and isinstance(given[0], (tuple, list, torch.Size)) else tuple(given)
-            if -1 in shape and 0 in shape:
+            if 0 in shape:
                 return func(args[0], _resolve(args[0].shape, shape))
         return func(*args, **kwargs)
 
@@ -44,6 +44,8 @@ class _Reshapes(TorchFunctionMode):
 def _resolve(old: Any, new: tuple[int, ...]) -> tuple[int, ...]:
     total = math.prod(d for d in old if d)
     known = math.prod(d for d in new if d > 0)
+    if total % known and (-1 in new or known % total):  # no batch size may suit: two real ones will tell
+        raise RuntimeError(f"shape {list(new)} is invalid for input of shape {list(old)}")
     return tuple(total // known if d == -1 else d for d in new)
 
 
@@ -110,7 +112,7 @@ def infer(call: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[Spec],
 def _is_doubtful(result: Any, odd: bool) -> bool:
     """Whether a result on the empty batch does not show how it depends on the batch's size."""
     if isinstance(result, torch.Tensor):
-        return result.dim() > 0 and (odd or 0 not in result.shape)
+        return result.dim() > 0 and (odd or result.shape.count(0) != 1)
     return type(result) in (int, float)
 
 

@@ -74,7 +74,6 @@ class _Sheet:
             self.shifts.append((x - left, bounds[0] - bounds[k] + (26 if k else 0)))
             self.right.append(x + right - left)
             x = self.right[-1] + GUTTER
-        self.floor = max(bounds[k + 1] + shift[1] for k, shift in enumerate(self.shifts)) + 12
 
     def column(self, y: float) -> int:
         return bisect_right(self.cuts, y)
@@ -124,8 +123,8 @@ class _Sheet:
         """The way from the foot of column k, as lane n of several, to the head of the next."""
         step = min(9.0, (GUTTER - 26) / count)
         (dx, dy), (ex, ey) = self.shifts[k], self.shifts[k + 1]
-        across, under, over = self.right[k] + 14 + step * n, self.floor + 8 + step * n, self.bounds[0] - 4 - step * (count - 1 - n)
         cut = self.cuts[k]
+        across, under, over = self.right[k] + 14 + step * n, cut + dy + 20 + step * n, self.bounds[0] - 4 - step * (count - 1 - n)
         return [(x + dx, cut + dy), (x + dx, under), (across, under), (across, over), (x + ex, over), (x + ex, cut + ey)]
 
     def line(self, key: Piece, line: list[Point], lanes: dict[tuple[int, Piece, int], list[Point]]) -> list[Point]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from hornbeam.inspect.plot_diagram import Box, Diagram, Group
+from hornbeam.inspect.plot_libraries import library
 
 Point = tuple[float, float]
 Rect = tuple[float, float, float, float]
@@ -109,8 +110,7 @@ def _is_heavy(diagram: Diagram, rank: Counter[Box]) -> bool:
 
 
 def _graph(diagram: Diagram, size: Any, room: Any, captions: Any, taps: Any, links: Any, rank: Counter[Box]) -> Any:
-    import graphlay
-
+    graphlay = library("graphlay")
     graph, index = graphlay.Graph(), {}
 
     def within(group: Group | None) -> dict[str, int]:
@@ -132,8 +132,7 @@ def _graph(diagram: Diagram, size: Any, room: Any, captions: Any, taps: Any, lin
 
 def _run(graph: Any, down: bool, heavy: bool, crowded: bool) -> Any:
     """Brandes-Köpf placement centres and keeps chains straight; network simplex stays narrow where lines are dense."""
-    import graphlay
-
+    graphlay = library("graphlay")
     quick = {"custom": {"order_seeds": 1, "order_sweeps": 2, "exhaustive_layer_max": 2, "sifting_rounds": 0, "pullin_rounds": 0, "kick_patience": 0}}
     gaps = {"layer_gap": 28 if down else 36, "node_gap": 24, "dummy_gap": 16, "port_gap": 12, "compound_header": 10, "compound_padding": 14, "stub": 8}
     options = {

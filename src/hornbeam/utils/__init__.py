@@ -1,4 +1,7 @@
-"""The helpers that Keras exports from `keras.utils`."""
+"""The helpers that Keras exports from `keras.utils`. What draws pictures is loaded when it is first asked for."""
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from hornbeam.core.dtype import standardize_dtype as standardize_dtype
 from hornbeam.core.random import set_random_seed as set_random_seed
@@ -20,3 +23,22 @@ from hornbeam.utils.arrays import unpack_x_y_sample_weight as unpack_x_y_sample_
 from hornbeam.utils.sessions import clear_session as clear_session
 from hornbeam.utils.sessions import get_source_inputs as get_source_inputs
 from hornbeam.utils.sessions import is_keras_tensor as is_keras_tensor
+
+if TYPE_CHECKING:
+    from hornbeam.inspect.plot import model_to_dot as model_to_dot
+    from hornbeam.inspect.plot import plot_model as plot_model
+    from hornbeam.utils import vis_utils as vis_utils
+
+_LAZY = ("model_to_dot", "plot_model")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module("hornbeam.inspect.plot"), name)
+    if name == "vis_utils":
+        return importlib.import_module("hornbeam.utils.vis_utils")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, "vis_utils"})

@@ -1,0 +1,169 @@
+"""Pictures of models: `plot_model`, and the picture that it returns."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from hornbeam.core.errors import did_you_mean
+from hornbeam.inspect import plot_dot, plot_write
+from hornbeam.inspect.plot_diagram import Diagram, diagram_of, fold
+from hornbeam.inspect.plot_libraries import library
+from hornbeam.inspect.plot_scene import Mark, Show, scene
+from hornbeam.inspect.plot_text import clean
+
+FORMATS = ("png", "svg", "pdf", "html", "dot")
+DIRECTIONS = ("TB", "BT", "LR", "RL")
+SPLINES = ("ortho", "curved", "polyline", "spline", "line", "true", "false", "none")
+MANY = 80  # boxes above which equal neighbouring groups are drawn once, unless `fold` says
+
+
+class Picture:
+    """A drawn model. In a notebook it shows itself.
+
+    Args:
+        diagram: what it shows.
+        show: what it tells of each call.
+        dpi: the resolution of the PNG; 96 draws one pixel for one of the SVG's.
+    """
+
+    def __init__(self, diagram: Diagram, show: Show, dpi: float = 200) -> None:
+        self.diagram, self.show, self.dpi = diagram, show, dpi
+        self.title = clean(diagram.title)
+
+    @cached_property
+    def marks(self) -> list[Mark]:
+        """The rectangles, paths and texts that it is made of."""
+        return scene(self.diagram, self.show)
+
+    @cached_property
+    def svg(self) -> str:
+        """The picture as SVG."""
+        return plot_write.svg(self.marks, self.title)
+
+    def to_bytes(self, kind: str) -> bytes:
+        """Returns the picture as the content of a "png", "svg", "pdf", "html" or "dot" file."""
+        if kind == "png":
+            return plot_write.png(self.marks, self.title, self.dpi)
+        if kind == "pdf":
+            return plot_write.pdf(self.marks, self.title)
+        texts = {"svg": lambda: self.svg, "html": lambda: plot_write.html(self.marks, self.title), "dot": lambda: plot_dot.dot(self.diagram, self.show)}
+        return texts[kind]().encode()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the picture to a file, in the format that the name ends with; PNG where it has no ending.
+
+        Raises:
+            ValueError: the name ends with something else.
+        """
+        kind = _kind_of(path)
+        Path(path).write_bytes(self.to_bytes(kind))
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def __repr__(self) -> str:
+        return f"<Picture of {self.title!r}: {len(self.diagram.boxes)} boxes, {len(self.diagram.edges)} edges>"
+
+
+def plot_model(
+    model: nn.Module, to_file: str | os.PathLike[str] | None = "model.png", show_shapes: bool = False, show_dtype: bool = False,
+    show_layer_names: bool = False, rankdir: str = "TB", expand_nested: bool = False, dpi: float = 200,
+    show_layer_activations: bool = False, show_trainable: bool = False, splines: str = "ortho", **kwargs: Any,
+) -> Picture:  # fmt: skip
+    """Draws a model: a box per call, with the shape it gives where that differs from what it takes.
+
+    No system program is needed, but the packages of `pip install 'hornbeam[plot]'` are. Layers called several times carry a
+    numbered badge at each call.
+
+    Args:
+        model: any module; one without a graph of its own must have been built or recorded.
+        to_file: where to write it, as .png, .svg, .pdf, .html or .dot; None writes nothing.
+        show_shapes: whether each box tells the whole shape it gives.
+        show_dtype: whether it tells the dtype.
+        show_layer_names: whether boxes are headed by the layer's name, else by its class.
+        rankdir: "TB" (top to bottom), "BT", "LR" or "RL".
+        expand_nested: whether nested models are opened, each as an outlined group.
+        dpi: resolution of the PNG, lowered where it would have more than 50 million pixels.
+        show_layer_activations: whether boxes tell the layer's activation.
+        show_trainable: whether they tell whether its weights learn.
+        splines: taken as Keras takes it; lines are always straight with rounded corners.
+        kwargs: `layer_range`, a pair of names or regular expressions of the first and last layer to show; `fold`, whether equal
+            neighbouring groups are drawn once with their number (unless given, where there are more than 80 boxes).
+
+    Returns:
+        The picture; notebooks show it. It has `svg`, `save(path)` and `to_bytes(kind)`.
+
+    Raises:
+        ImportError: a package is missing; the message says the pip command.
+        ValueError: the model has no shapes yet, or an argument is none of its values.
+
+    >>> import hornbeam as keras
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    >>> plot_model(model, to_file=None)
+    <Picture of 'sequential': 2 boxes, 1 edges>
+    """
+    if to_file is not None and _kind_of(to_file) == "png":
+        library("resvg_py")
+    _check("rankdir", rankdir, DIRECTIONS)
+    _check("splines", str(splines).lower(), SPLINES)
+    show = Show(show_shapes, show_dtype, show_layer_names, show_layer_activations, show_trainable, rankdir)
+    picture = Picture(_diagram(model, expand_nested, **_options(kwargs)), show, dpi)
+    if to_file is not None:
+        picture.save(to_file)
+    return picture
+
+
+def model_to_dot(
+    model: nn.Module, show_shapes: bool = False, show_dtype: bool = False, show_layer_names: bool = True, rankdir: str = "TB",
+    expand_nested: bool = False, dpi: float = 200, subgraph: bool = False, show_layer_activations: bool = False,
+    show_trainable: bool = False, splines: str = "ortho", **kwargs: Any,
+) -> plot_dot.Dot:  # fmt: skip
+    """Returns a model in the DOT language, for Graphviz and programs that read it; nothing needs to be installed.
+
+    Args:
+        model, show_shapes, show_dtype, show_layer_names, rankdir, expand_nested, show_layer_activations, show_trainable, kwargs:
+            as for `plot_model`.
+        dpi, splines: written into the graph.
+        subgraph: whether it is written as a cluster, to be put into another graph.
+
+    Returns:
+        The text, a `str` with pydot's `to_string()` and `write(path)`.
+
+    >>> import hornbeam as keras
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, name="logits")])
+    >>> "logits" in model_to_dot(model)
+    True
+    """
+    _check("rankdir", rankdir, DIRECTIONS)
+    _check("splines", str(splines).lower(), SPLINES)
+    show = Show(show_shapes, show_dtype, show_layer_names, show_layer_activations, show_trainable, rankdir)
+    return plot_dot.dot(_diagram(model, expand_nested, **_options(kwargs)), show, dpi, splines, subgraph)
+
+
+def _options(kwargs: dict[str, Any]) -> dict[str, Any]:
+    known = {"layer_range", "fold"}
+    for name in kwargs.keys() - known:
+        raise TypeError(f"plot_model takes no argument {name!r}.{did_you_mean(name, sorted(known))}")
+    return {"folded": kwargs.get("fold"), "layer_range": kwargs.get("layer_range")}
+
+
+def _diagram(model: nn.Module, expand_nested: bool, folded: bool | None, layer_range: Any) -> Diagram:
+    diagram = diagram_of(model, expand_nested, layer_range)
+    return fold(diagram) if folded or (folded is None and len(diagram.boxes) > MANY) else diagram
+
+
+def _kind_of(path: str | os.PathLike[str]) -> str:
+    ending = os.path.splitext(os.fspath(path))[1].lower().removeprefix(".") or "png"
+    if ending not in FORMATS:
+        raise ValueError(f"plot_model writes {', '.join(f'.{f}' for f in FORMATS)}. Received: to_file={os.fspath(path)!r}")
+    return ending
+
+
+def _check(argument: str, value: Any, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise ValueError(f"plot_model: `{argument}` is one of {', '.join(known)}. Received: {value!r}.{did_you_mean(str(value), known)}")
