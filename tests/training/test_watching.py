@@ -240,17 +240,14 @@ def graph_of(layer):
     return Model(x, layer(x))
 
 
-BETWEEN = "GraphModel.call, Sequential.call and Sequential.__call__ stand between the model and its generated function"
 
-
-@pytest.mark.parametrize("model_of", [pytest.param(chain_of, marks=pytest.mark.xfail(reason=BETWEEN, strict=True)), graph_of])
+@pytest.mark.parametrize("model_of", [chain_of, graph_of])
 def test_few_frames_lie_between_fit_and_the_kernel(model_of):
     frames = path_from_fit(model_of)
     assert len(frames) <= 12, [c.co_qualname for c in frames]
 
 
 @pytest.mark.parametrize("model_of", [chain_of, graph_of])
-@pytest.mark.xfail(reason=BETWEEN, strict=True)
 def test_few_files_lie_between_fit_and_the_kernel(model_of):
     files = {c.co_filename for c in path_from_fit(model_of) if "hornbeam/" in c.co_filename} | {"dense.py"}
     assert len(files) <= 4, files

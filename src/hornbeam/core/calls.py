@@ -38,7 +38,7 @@ class Signature:
         self.open = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.any_keyword = any(p.kind is p.VAR_KEYWORD for p in parameters)
         self.keywords = named
-        self.training = "training" in named
+        self.training = "training" in named and not getattr(call, "_runs_graph", False)  # a graph's layers read the context
         self.default_training = next((p.default for p in parameters if p.name == "training"), None)
         self.first = self.names[0] if self.names else None
         self.masks = {n: f"{n}_mask" for n in self.names if f"{n}_mask" in named}
@@ -200,6 +200,9 @@ def shape_of(value: Any) -> Any:
 
 def build_from_inputs(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
     """Builds a layer for the shapes of its arguments."""
+    if layer._builds_itself and args:
+        layer._build_for(args[0])
+        return
     if layer.input_spec is not None and args:
         check_inputs(layer.input_spec, args[0], layer)
     signature = layer._signature
@@ -364,6 +367,7 @@ def note(layer: Any, error: Exception, args: Any) -> None:
     from hornbeam.core.errors import describe
 
     shown = ", ".join(describe(v) for v in tree.leaves(args)[:4])
+    layer._explain(error)
     error.add_note(f"In layer {layer.name!r} ({type(layer).__name__}), called on {shown}.")
 
 

@@ -55,6 +55,7 @@ class Layer(WeightedModule, Operation):
     built: bool = False
     _ready: bool = False
     _foreign: bool = False
+    _builds_itself: bool = False
     _base_config = ("name", "trainable", "dtype")
     config_exclude: tuple[str, ...] = ("activity_regularizer", "autocast")
     _call_context_args: tuple[str, ...] = ()
@@ -332,6 +333,9 @@ class Layer(WeightedModule, Operation):
         if name == "dtype":
             return registry.serialize_keras_object(self.dtype_policy)
         return super()._config_value(name)
+
+    def _explain(self, error: Exception) -> None:
+        """Adds to an error what the layer knows of its cause; models that run a graph name the user's line."""
 
     def _remedy(self, shape: tuple[int | None, ...]) -> str:
         """A hint for an input that does not fit; layers that know better override it."""

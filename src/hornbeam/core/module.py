@@ -142,6 +142,8 @@ class WeightedModule(nn.Module):
             return d["_modules"][name]
         if name in held:
             return None
+        if isinstance(getattr(type(self), name, None), property):
+            return getattr(type(self), name).__get__(self)  # raised an AttributeError of its own: let it say why
         if name == "_initialize_hook" and not d.get("_ready"):
             return True
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -25,12 +25,13 @@ class Lowered:
 
     Attributes:
         run: the function, called as `run(model, *flat_inputs)`.
-        code: its source.
-        nodes: the graph's nodes by line of that source.
+        forward: the same for a graph of one input, as a module's `forward`: what does not fit goes to the module's `call`. Else None.
+        code: the function's source.
+        lines: the graph's nodes by code object and line.
     """
 
-    def __init__(self, run: Any, code: str, nodes: dict[int, Node]) -> None:
-        self.run, self.code, self.nodes = run, code, nodes
+    def __init__(self, run: Any, forward: Any, code: str, lines: dict[tuple[Any, int], Node]) -> None:
+        self.run, self.forward, self.code, self.lines = run, forward, code, lines
 
 
 def lower(graph: Graph, title: str = "model") -> Lowered:
@@ -47,12 +48,10 @@ def lower(graph: Graph, title: str = "model") -> Lowered:
     def take(value: Any) -> Any:
         if type(value) is Ref:
             return known[value]
-        if type(value) is Held:
-            return out.create_node("get_attr", value.path)
-        return value
+        return _held(out, value.path) if type(value) is Held else value
 
     for i, ref in enumerate(graph.inputs):
-        known[ref] = out.placeholder(f"input_{i + 1}" if len(graph.inputs) > 1 else "input")
+        known[ref] = out.placeholder(f"input_{i + 1}" if len(graph.inputs) > 1 else "x")
     for node in graph.calls():
         args, kwargs = tree.map_leaves(take, node.args), tree.map_leaves(take, node.kwargs)
         _check_keywords(node)
@@ -60,10 +59,15 @@ def lower(graph: Graph, title: str = "model") -> Lowered:
         made[result.name] = node
         _bind_outputs(out, node, result, known)
     out.output(tree.map_leaves(lambda v: known[v] if type(v) is Ref else v, graph.output_nest))
-    return _compiled(out, made, title)
+    single = type(graph.input_nest) is Ref
+    floats = single and graph.inputs[0].spec.dtype.startswith(("float", "bfloat"))
+    return _compiled(out, made, title, single, floats)
 
 
 def _emit(out: fx.Graph, node: Node, args: Any, kwargs: Any) -> fx.Node:
+    if node.kind == "module" and not _is_plain(node.target):
+        child = out.create_node("call_module", "get_submodule", (node.target,), {})
+        return out.create_node("call_method", "__call__", (child, *args), kwargs, name=_identifier(node))
     if node.kind == "module":
         return out.create_node("call_module", node.target, args, kwargs, name=_identifier(node))
     function, name = node.target, getattr(node.target, "__name__", "")
@@ -76,6 +80,19 @@ def _emit(out: fx.Graph, node: Node, args: Any, kwargs: Any) -> fx.Node:
     if getattr(torch.Tensor, name, None) is function and isinstance(args[0], fx.Node):
         return out.create_node("call_method", name, args, kwargs, name=_identifier(node))
     return out.create_node("call_function", function, args, kwargs, name=_identifier(node))
+
+
+def _held(out: fx.Graph, path: str) -> fx.Node:
+    """The tensor under a path of attributes."""
+    owner, _, key = path.rpartition(".")
+    if _is_plain(path) or not owner:
+        return out.create_node("get_attr", path)
+    return out.create_node("call_function", getattr, (out.create_node("call_module", "get_submodule", (owner,), {}), key), {})
+
+
+def _is_plain(path: str) -> bool:
+    """Whether fx may write a path as it is: Python names without keywords."""
+    return all(part.isidentifier() and not keyword.iskeyword(part) for part in path.split("."))
 
 
 def _identifier(node: Node) -> str:
@@ -109,27 +126,43 @@ def _bind_outputs(out: fx.Graph, node: Node, result: fx.Node, known: dict[Ref, f
     walk(node.structure, result)
 
 
-def _compiled(out: fx.Graph, made: dict[str, Node], title: str) -> Lowered:
+_GUARD = """, mask=None):
+    if mask is not None or not isinstance(x, torch.Tensor){}: return self.call(x, mask=mask)
+"""
+
+
+def _compiled(out: fx.Graph, made: dict[str, Node], title: str, single: bool, floats: bool) -> Lowered:
     written = out.python_code("self")
-    names = dict(written.globals)
+    names = {**written.globals, "torch": torch}
     label = "".join(c if c.isalnum() or c in "_-. " else "_" for c in title)[:60]
-    filename = f"<hornbeam {label} {id(out):x}>"
-    exec(compile(written.src, filename, "exec"), names)
-    lines = written.src.splitlines(keepends=True)
-    linecache.cache[filename] = (len(written.src), None, lines, filename)
-    by_line: dict[int, Node] = {}
-    for number, line in enumerate(lines, 1):
+    lines: dict[tuple[Any, int], Node] = {}
+    run = _function(written.src, names, f"<hornbeam {label} {id(out):x}>", made, lines)
+    forward = None
+    if single:
+        guarded = written.src.replace("):\n", _GUARD.format(" or not x.is_floating_point()" if floats else ""), 1)
+        forward = _function(guarded, names, f"<hornbeam {label} {id(out):x} forward>", made, lines)
+    return Lowered(run, forward, written.src.strip() + "\n", lines)
+
+
+def _function(source: str, names: dict[str, Any], filename: str, made: dict[str, Node], lines: dict[tuple[Any, int], Node]) -> Any:
+    names = dict(names)
+    exec(compile(source, filename, "exec"), names)
+    text = source.splitlines(keepends=True)
+    linecache.cache[filename] = (len(source), None, text, filename)
+    code = names["forward"].__code__
+    for number, line in enumerate(text, 1):
         variable = line.strip().split(" ", 1)[0].rstrip(":")
         if variable in made and "=" in line:
-            by_line[number] = made[variable]
-    return Lowered(names["forward"], written.src.strip() + "\n", by_line)
+            lines[code, number] = made[variable]
+    return names["forward"]
 
 
 def failing_node(lowered: Lowered, error: BaseException) -> Node | None:
     """Returns the node whose line raised an error in a lowered function."""
     trace = error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code is lowered.run.__code__:
-            return lowered.nodes.get(trace.tb_lineno)
+        found = lowered.lines.get((trace.tb_frame.f_code, trace.tb_lineno))
+        if found is not None:
+            return found
         trace = trace.tb_next
     return None

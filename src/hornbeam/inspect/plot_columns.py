@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from hornbeam.inspect.plot_layout import Part, Piece, Placed, Point, Rect
 
-TALL = 2600.0  # px up to which a drawing stays in one column
+TALL = 2600.0  # px up to which a drawing stays in one column; half as much more for each further line that a cut crosses
 SLENDER = 2.2  # height over width up to which it does
 GUTTER = 74.0
 
@@ -24,7 +24,11 @@ def in_columns(placed: Placed, target: float) -> Placed:
         return placed
     height = max(1100.0, (tall * (wide + GUTTER) / target) ** 0.5)
     cuts = _cuts(placed, top, bottom, height)
-    return _Sheet(placed, [top, *cuts, bottom], rects).placed() if cuts else placed
+    spans = [(min(y for _, y in line), max(y for _, y in line)) for line in placed.lines.values()]
+    crossed = max((sum(a < cut < b for a, b in spans) for cut in cuts), default=0)
+    if not cuts or tall < TALL * (1 + crossed) / 2:
+        return placed
+    return _Sheet(placed, [top, *cuts, bottom], rects).placed()
 
 
 def _cuts(placed: Placed, top: float, bottom: float, height: float) -> list[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 import torch
@@ -108,25 +109,20 @@ class GraphModel(Model):
 
     def _lower(self) -> None:
         lowered = lower(self._graph, self.name)
-        floats = any(r.spec.dtype.startswith(("float", "bfloat")) for r in self._graph.inputs)
-        single = not isinstance(self._graph.input_nest, (list, tuple, dict))
-        self.__dict__.update(_lowered=lowered, _run=lowered.run, _single=single, _takes_floats=floats)
+        self.__dict__.update(_lowered=lowered, _run=lowered.run)
+        self.__dict__.pop("forward", None)
+        if lowered.forward is not None and getattr(type(self).call, "_runs_graph", False):
+            self.__dict__["forward"] = types.MethodType(lowered.forward, self)
 
     # -- running
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Runs the graph on real inputs, or records it anew on symbolic ones."""
-        run = self._run
         if mask is not None and any(m is not None for m in tree.leaves(mask)):
             return self._call_masked(inputs, mask)
-        fits = self._single and isinstance(inputs, torch.Tensor) and (inputs.dtype.is_floating_point or not self._takes_floats)
-        flat = (inputs,) if fits else self._flatten(inputs)
-        try:
-            return run(self, *flat)
-        except Exception as error:
-            _note_source(self._lowered, error)
-            raise
+        return self._run(self, *self._flatten(inputs))
 
+    call._runs_graph = True  # type: ignore[attr-defined]
     forward = call
 
     def _flatten(self, inputs: Any) -> list[Any]:
@@ -163,12 +159,15 @@ class GraphModel(Model):
         pattern = tuple(m is not None for m in masks)
         if pattern not in self._masked:
             self._masked[pattern] = self._lower_masked(pattern, masks)
-        lowered: Lowered = self._masked[pattern]
-        try:
-            return lowered.run(self, *flat, *(m for m in masks if m is not None))
-        except Exception as error:
-            _note_source(lowered, error)
-            raise
+        return self._masked[pattern].run(self, *flat, *(m for m in masks if m is not None))
+
+    def _explain(self, error: Exception) -> None:
+        for lowered in (self._lowered, *self._masked.values()):
+            node = failing_node(lowered, error)
+            if node is not None and node.source:
+                kind = "Layer" if node.kind == "module" else "Function"
+                error.add_note(f"{kind} {node.name!r} was called at {node.where()} when the model was made.")
+                return
 
     def _lower_masked(self, pattern: tuple[bool, ...], masks: list[Any]) -> Lowered:
         inputs = self._fresh_symbols()
@@ -318,7 +317,7 @@ class GraphModel(Model):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        for name in ("_run", "_lowered"):
+        for name in ("_run", "_lowered", "forward"):
             state.pop(name, None)
         state.update(_symbols=None, _masked={})
         return state
@@ -360,10 +359,11 @@ def _number_functions(graph: Graph) -> None:
             node.name = name
 
 
-def _note_source(lowered: Lowered, error: Exception) -> None:
-    node: Node | None = failing_node(lowered, error)
-    if node is not None and node.source:
-        error.add_note(f"{'Layer' if node.kind == 'module' else 'Function'} {node.name!r} was called at {node.where()} when the model was made.")
+def _check_names(model: Functional, graph: Graph) -> None:
+    named: dict[str, Any] = {}
+    for node in graph.nodes:
+        if isinstance(node.target, Layer) and named.setdefault(node.target.name, node.target) is not node.target:
+            raise ValueError(f"Model {model.name!r} has two layers named {node.target.name!r}. Give each layer a name of its own.")
 
 
 @public("keras.src.models.functional.Functional")
@@ -387,7 +387,9 @@ class Functional(GraphModel):
     def __init__(self, inputs: Any = None, outputs: Any = None, name: str | None = None, **kwargs: Any) -> None:
         trainable = kwargs.pop("trainable", None)
         Layer.__init__(self, name=name, **kwargs)
-        self._take(Graph.trace(inputs, outputs))
+        graph = Graph.trace(inputs, outputs)
+        _check_names(self, graph)
+        self._take(graph)
         self.__dict__["_symbols"] = (inputs, outputs)
         self.__dict__["_makes_mask"] = any(getattr(v, "_keras_mask", None) is not None for v in tree.leaves(outputs))
         if trainable is False:

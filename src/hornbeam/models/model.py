@@ -10,7 +10,7 @@ from torch import nn
 
 from hornbeam.core.errors import did_you_mean
 from hornbeam.core.layer import Layer, layer_name
-from hornbeam.core.registry import public, serialize_keras_object
+from hornbeam.core.registry import custom_object_scope, public, serialize_keras_object
 from hornbeam.core.tracking import CONTAINERS
 from hornbeam.training import compile as compiling
 from hornbeam.training import loop, step
@@ -85,6 +85,16 @@ class Model(Layer):
         if name in named:
             return named[name]
         raise ValueError(f"Model {self.name!r} has no layer {name!r}.{did_you_mean(name, named)} Layers: {', '.join(map(repr, named))}.")
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
+        """Makes a model from what `get_config` returned."""
+        if cls is Model and "input_layers" in config:
+            from hornbeam.models.functional import Functional
+
+            return Functional.from_config(config, custom_objects)
+        with custom_object_scope(custom_objects or {}):
+            return super().from_config(config)
 
     # -- weights and shapes
 

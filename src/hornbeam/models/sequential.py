@@ -35,6 +35,7 @@ class Sequential(GraphModel):
 
     config_exclude = ("layers", *Layer.config_exclude)
     _hides_inputs = True
+    _builds_itself = True
 
     def __init__(self, layers: Sequence[Any] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
@@ -66,6 +67,7 @@ class Sequential(GraphModel):
         if not self._chain:
             raise ValueError(f"Sequential {self.name!r} has no layers to pop.")
         layer = self._modules.pop(self._chain.pop())
+        self._change()
         self.__dict__.update(_stale=True, _last=None, _graph=None, built=False)
         return layer
 
@@ -87,12 +89,17 @@ class Sequential(GraphModel):
             self._append(InputLayer(batch_shape=shape, dtype=getattr(layer, "_input_dtype", None)))
         key = self._add_child(layer)
         self._chain.append(key)
+        self._change()
         self.__dict__.update(_stale=True, _symbols=None)
         try:
             self._extend(layer)
         except Exception:
             self._modules.pop(self._chain.pop())
             raise
+
+    def _change(self) -> None:
+        self.__dict__["_ready"] = False
+        self.__dict__.pop("forward", None)
 
     def _extend(self, layer: Any) -> None:
         """Records the new layer's call at once where shapes are known, so that a misfit shows at the user's line."""
@@ -173,19 +180,13 @@ class Sequential(GraphModel):
             self._refresh()
         return GraphModel.call(self, inputs, training, mask)
 
+    call._runs_graph = True  # type: ignore[attr-defined]
     forward = call
 
     def _run_chain(self, x: Any) -> Any:
         for layer in self._layers():
             x = layer(x)
         return x
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self._stale and not self.built and args and isinstance(args[0], (torch.Tensor, symbolic.SymbolicTensor)) or (
-            self._stale and not self.built and args and hasattr(args[0], "shape")
-        ):
-            self._build_for(args[0])
-        return super().__call__(*args, **kwargs)
 
     def _build_for(self, x: Any) -> None:
         if self._last is None and not torch.compiler.is_compiling():
