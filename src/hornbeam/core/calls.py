@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from hornbeam.core import dtype as dtypes
+from hornbeam.core.errors import describe
 from hornbeam.core.input_spec import check_inputs
 from hornbeam.core.operation import output_specs
 from hornbeam.graph import masks, symbolic, tree
@@ -215,6 +216,8 @@ def build_from_inputs(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
     if getattr(type(layer).build, "_by_running", False):
         layer._mark_built(tuple(shapes.values())[:1])
         return
+    if not shapes and args:
+        raise TypeError(f"Layer {layer.name!r} ({type(layer).__name__}) is called on a tensor or an array. Received: {describe(args[0])}")
     wanted = argument_names(type(layer).build)
     by_name = {f"{k}_shape": v for k, v in shapes.items()}
     if len(wanted) > 1 or (wanted and wanted[0] in by_name):
@@ -364,8 +367,6 @@ def set_masks(layer: Any, first: Any, result: Any, kwargs: dict[str, Any]) -> No
 
 def note(layer: Any, error: Exception, args: Any) -> None:
     """Adds to an error in which layer it arose and on what."""
-    from hornbeam.core.errors import describe
-
     shown = ", ".join(describe(v) for v in tree.leaves(args)[:4])
     layer._explain(error)
     error.add_note(f"In layer {layer.name!r} ({type(layer).__name__}), called on {shown}.")

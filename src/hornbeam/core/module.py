@@ -144,6 +144,8 @@ class WeightedModule(nn.Module):
             return None
         if isinstance(getattr(type(self), name, None), property):
             return getattr(type(self), name).__get__(self)  # raised an AttributeError of its own: let it say why
+        if name == "name" and "_named" not in d:
+            raise AttributeError(f"{type(self).__name__}.__init__ has not called `super().__init__()`. Let it do so before anything else.")
         if name == "_initialize_hook" and not d.get("_ready"):
             return True
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")

@@ -52,6 +52,11 @@ class Registry:
         """Returns every spelling, for error messages."""
         return sorted(self._spellings)
 
+    def _suggested(self) -> list[str]:
+        """The spellings that a person would write: no class names in lower case, which are only tolerated."""
+        tolerated = {n.lower() for n in self.objects if n.lower() != snake_case(n)}
+        return [s for s in self._spellings if s not in tolerated]
+
     def find(self, name: str) -> Any:
         """Returns the class or function for a spelling, custom objects first; raises with close spellings."""
         custom = find_custom(name)
@@ -60,7 +65,7 @@ class Registry:
         if name in self._spellings:
             return self.objects[self._spellings[name]]
         raise ValueError(
-            f"Unknown {self.kind}: {name!r}.{did_you_mean(name, self._spellings)} "
+            f"Unknown {self.kind}: {name!r}.{did_you_mean(name, self._suggested())} "
             f"Pass a known name, a callable, or register yours with `register_keras_serializable`."
         )
 

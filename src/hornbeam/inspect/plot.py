@@ -51,8 +51,9 @@ class Picture:
             return plot_write.png(self.marks, self.title, self.dpi)
         if kind == "pdf":
             return plot_write.pdf(self.marks, self.title)
-        texts = {"svg": lambda: self.svg, "html": lambda: plot_write.html(self.marks, self.title), "dot": lambda: plot_dot.dot(self.diagram, self.show)}
-        return texts[kind]().encode()
+        if kind == "html":
+            return plot_write.html(self.marks, self.title).encode()
+        return (plot_dot.dot(self.diagram, self.show, self.dpi) if kind == "dot" else self.svg).encode()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the picture to a file, in the format that the name ends with; PNG where it has no ending.
@@ -103,9 +104,9 @@ def plot_model(
         ValueError: the model has no shapes yet, or an argument is none of its values.
 
     >>> import hornbeam as keras
-    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)], name="small")
     >>> plot_model(model, to_file=None)
-    <Picture of 'sequential': 2 boxes, 1 edges>
+    <Picture of 'small': 2 boxes, 1 edges>
     """
     if to_file is not None and _kind_of(to_file) == "png":
         library("resvg_py")
@@ -166,4 +167,5 @@ def _kind_of(path: str | os.PathLike[str]) -> str:
 
 def _check(argument: str, value: Any, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise ValueError(f"plot_model: `{argument}` is one of {', '.join(known)}. Received: {value!r}.{did_you_mean(str(value), known)}")
+        hint = did_you_mean(value, known)
+        raise ValueError(f"plot_model: `{argument}` is one of {', '.join(known)}. Received: {value!r}.{hint}")

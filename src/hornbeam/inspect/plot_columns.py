@@ -6,6 +6,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 from hornbeam.inspect.plot_layout import Part, Piece, Placed, Point, Rect
 
@@ -41,8 +42,9 @@ def _cuts(placed: Placed, top: float, bottom: float, height: float) -> list[floa
 
     def cost(cut: float, wanted: float) -> float:
         crossing = sum(a < cut < b for a, b in spans)
-        near = sum(p.rect[1] - 3 < cut < p.rect[1] + 34 or p.rect[1] + p.rect[3] - 20 < cut < p.rect[1] + p.rect[3] + 3 for p in placed.parts)
-        split = sum(0.1 + 0.2 * (p.group not in around) for p in placed.parts if p.rect[1] < cut < p.rect[1] + p.rect[3])
+        heights = [(p.rect[1], p.rect[1] + p.rect[3], p.group not in around) for p in placed.parts]
+        near = sum(a - 3 < cut < a + 34 or b - 20 < cut < b + 3 for a, b, _ in heights)
+        split = sum(0.1 + 0.2 * innermost for a, b, innermost in heights if a < cut < b)
         return abs(cut - wanted) / height + 0.1 * crossing + split + 0.5 * near
 
     for k in range(1, count):
@@ -89,7 +91,7 @@ class _Sheet:
         xs = [v for x, y, w, h in rects if y < b and y + h > a for v in (x, x + w)]
         for line in self.source.lines.values():
             xs += [x for x, y in line if a <= y <= b]
-            for (x0, y0), (x1, y1) in zip(line, line[1:], strict=False):
+            for (x0, y0), (x1, y1) in pairwise(line):
                 xs += [x0 + (x1 - x0) * (c - y0) / (y1 - y0) for c in (a, b) if min(y0, y1) < c < max(y0, y1)]
         return min(xs), max(xs)
 
@@ -110,10 +112,10 @@ class _Sheet:
             yield Part(part.group, (x + dx, y0 + dy, w, y1 - y0), k == first, k == last)
 
     def lines(self) -> dict[Piece, list[Point]]:
-        """The lines, those that cross a cut led through the gutter: the rightmost takes the inner lane, so that none cross there."""
+        """The lines, led through the gutter where they cross a cut: the rightmost takes the inner lane, so that none cross."""
         crossing: dict[int, list[tuple[float, Piece, int]]] = defaultdict(list)
         for key, line in self.source.lines.items():
-            for i, ((x0, y0), (x1, y1)) in enumerate(zip(line, line[1:], strict=False)):
+            for i, ((x0, y0), (x1, y1)) in enumerate(pairwise(line)):
                 for k, cut in enumerate(self.cuts):
                     if y0 < cut <= y1:
                         crossing[k].append((x0 + (x1 - x0) * (cut - y0) / (y1 - y0), key, i))

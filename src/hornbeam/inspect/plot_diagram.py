@@ -1,4 +1,4 @@
-"""What a picture shows: a box for each call, an edge for each value that goes from call to call, a group for each opened model."""
+"""What a picture shows: a box for each call, an edge for each value passed between calls, a group for each opened model."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def diagram_of(model: nn.Module, expand_nested: bool = False, layer_range: Any =
     rows, graph = rows_of(model)
     name = str(getattr(model, "name", None) or type(model).__name__)
     if graph is None:
-        raise ValueError(f"plot_model: {name!r} has no shapes yet. Call its build((None, ...)), or call it on data, and plot it then.")
+        raise ValueError(f"plot_model: {name!r} has no shapes yet. Call its build((None, ...)), or call it on data, first.")
     walk = _Walk(Diagram(name), expand_nested)
     shown = in_range(rows, layer_range, "plot_model")
     walk.level(rows, graph, None, {id(n) for r in shown for n in r.nodes} if layer_range else None)
@@ -120,7 +120,9 @@ class _Walk:
         self.diagram, self.expand = diagram, expand
         self.edges: dict[tuple[Box, Box], None] = {}
 
-    def level(self, rows: list[Row], graph: Graph, group: Group | None, shown: set[int] | None, given: Any = ()) -> dict[Ref, Box]:
+    def level(
+        self, rows: list[Row], graph: Graph, group: Group | None, shown: set[int] | None, given: Any = ()
+    ) -> dict[Ref, Box]:
         """Draws one model; `given` are the boxes that its inputs come from. Returns the box that makes each value."""
         row_of = {id(node): row for row in rows for node in row.nodes}
         made: dict[Ref, Box] = {ref: box for ref, box in zip(graph.inputs, given, strict=False) if box is not None}
@@ -138,14 +140,15 @@ class _Walk:
         return made
 
     def open(self, row: Row, node: Node, group: Group | None, made: dict[Ref, Box]) -> dict[Ref, Box] | None:
-        """Draws the inside of a nested model's call. Returns the box behind each of its outputs; None where there is nothing inside."""
+        """Draws the inside of a nested model's call. Returns the box behind each output; None where there is nothing inside."""
         inner = inner_graph(row, node)
         if inner is None or row.module is None:
             return None
         rows, _ = rows_of(row.module, graph=inner)
         if not any(r.nodes for r in rows):
             return None
-        name = row.name if len(row.nodes) == 1 else f"{row.name} · call {next(i for i, n in enumerate(row.nodes, 1) if n is node)}"
+        call = next(i for i, n in enumerate(row.nodes, 1) if n is node)
+        name = f"{row.name} · call {call}" if len(row.nodes) > 1 else row.name
         given = [made.get(v) for v in tree.leaves((node.args, node.kwargs)) if type(v) is Ref]
         inside = self.level(rows, inner, Group(name, group), None, given)
         places = [v for v in tree.leaves(node.structure) if type(v) is Out]
@@ -157,10 +160,11 @@ class _Walk:
         if row is None or node.kind == "input":
             made = Box(place, node.name, "Input", "input", 0, shapes, dtypes, group=group)
         elif row.module is None:
-            made = Box(place, row.name, _function_name(node, row), family_of_function(_function_name(node, row)), 0, shapes, dtypes, group=group)
+            kind = _function_name(node, row)
+            made = Box(place, row.name, kind, family_of_function(kind), 0, shapes, dtypes, group=group)
         else:
-            module = row.module
-            made = Box(place, row.name, row.kind, family_of(module), row.params, shapes, dtypes, row.trainable, _activation(module), module, group)
+            module, learns = row.module, row.trainable
+            made = Box(place, row.name, row.kind, family_of(module), row.params, shapes, dtypes, learns, _activation(module), module, group)
         self.diagram.boxes.append(made)
         return made
 
@@ -189,7 +193,7 @@ _LAYERS = {
     "pooling": r".*Pool(ing)?.*",
     "convolution": r".*Conv.*",
     "regularization": r".*(Dropout|Noise|DropPath|ActivityRegularization).*",
-    "reshape": r"Flatten|Unflatten|Reshape|Permute|RepeatVector|Identity|Masking|.*(Padding|Cropping|UpSampl|Upsampl|Resiz|PixelShuffle|Pad[123]d).*",
+    "reshape": r"(Unf|F)latten|Reshape|Permute|RepeatVector|Identity|Masking|.*(Padding|Cropping|Up[sS]ampl|Resiz|Shuffle|Pad[123]d).*",
     "merge": r"Add|Subtract|Multiply|Average|Maximum|Minimum|Concatenate|Dot",
     "activation": r".*(ReLU|ELU|SiLU|Activation|Softmax|Softmin|Sigmoid|Tanh|Softplus|Softsign|Mish|Hardswish)",
     "dense": r".*(Dense|Linear)",
@@ -202,7 +206,7 @@ _FUNCTIONS = {
     "pooling": r".*_pool.*",
     "convolution": r"conv(_transpose)?[123]d",
     "regularization": r".*dropout.*",
-    "reshape": r"(un)?(flatten|squeeze)|reshape|view|permute|transpose|swapaxes|moveaxis|expand|pad|getitem|chunk|split|interpolate|t|mT|T",
+    "reshape": r"(un)?(flatten|squeeze)|reshape|view|permute|transpose|(swap|move)ax[ei]s|expand|pad|getitem|chunk|split|interpolate|m?[tT]",
     "merge": r"(i|r)?(add|sub|mul|div|truediv)|subtract|multiply|cat|concat|concatenate|stack|maximum|minimum|where",
     "activation": r"(log_)?softmax|sigmoid|tanh|mish|hard.*|.*elu6?_?|silu|logsigmoid|softplus|softsign|swish",
     "dense": r"r?matmul|mm|bmm|linear|einsum|dot|baddbmm|addmm",

@@ -72,7 +72,9 @@ def ranks_of(diagram: Diagram) -> Counter[Box]:
     return rank
 
 
-def place(diagram: Diagram, size: dict[Box, Rect | tuple[float, float]], room: dict[Box, float], captions: dict[Group, float], down: bool) -> Placed:
+def place(
+    diagram: Diagram, size: dict[Box, Point], room: dict[Box, float], captions: dict[Group, float], down: bool
+) -> Placed:
     """Returns a layered drawing of a diagram.
 
     Args:
@@ -93,7 +95,7 @@ def place(diagram: Diagram, size: dict[Box, Rect | tuple[float, float]], room: d
         if isinstance(key, Group):
             groups[key] = (x, y, node["size"]["width"], node["size"]["height"])
         elif isinstance(key, Box):
-            boxes[key] = (x, y, *size[key][:2])
+            boxes[key] = (x, y, *size[key])
     lines = {}
     for (s, t), edge in zip(links, found.edges, strict=True):
         points = [(p["x"], p["y"]) for p in edge["points"]]
@@ -133,12 +135,12 @@ def _graph(diagram: Diagram, size: Any, room: Any, captions: Any, taps: Any, lin
 def _run(graph: Any, down: bool, heavy: bool, crowded: bool) -> Any:
     """Brandes-Köpf placement centres and keeps chains straight; network simplex stays narrow where lines are dense."""
     graphlay = library("graphlay")
-    quick = {"custom": {"order_seeds": 1, "order_sweeps": 2, "exhaustive_layer_max": 2, "sifting_rounds": 0, "pullin_rounds": 0, "kick_patience": 0}}
-    gaps = {"layer_gap": 28 if down else 36, "node_gap": 24, "dummy_gap": 16, "port_gap": 12, "compound_header": 10, "compound_padding": 14, "stub": 8}
+    quick = {"order_seeds": 1, "order_sweeps": 2, "exhaustive_layer_max": 2, "sifting_rounds": 0, "pullin_rounds": 0, "kick_patience": 0}
+    gaps = {"layer_gap": 28 if down else 36, "node_gap": 24, "dummy_gap": 16, "port_gap": 12, "stub": 8}
     options = {
         "direction": "topbottom" if down else "leftright",
-        "effort": quick if heavy else "balanced",
-        "spacing": gaps,
+        "effort": {"custom": quick} if heavy else "balanced",
+        "spacing": {**gaps, "compound_header": 10, "compound_padding": 14},
         "routing": {"style": "diagonal", "centre_ports": "all"},
         "coords": {"branch_style": "free", "placement": "network_simplex" if crowded else "brandes_koepf"},
         "tuning": {"routing": {"port_relax_rounds": 0, "overlap_repair_rounds": 0} if heavy else {}},
@@ -146,7 +148,9 @@ def _run(graph: Any, down: bool, heavy: bool, crowded: bool) -> Any:
     return graphlay.layout(graph, preset="process_map", options=options)
 
 
-def _trunks(diagram: Diagram, rank: Counter[Box], least: int = 3) -> tuple[list[tuple[int, Group | None]], list[Piece], dict[Any, list[Piece]]]:
+def _trunks(
+    diagram: Diagram, rank: Counter[Box], least: int = 3
+) -> tuple[list[tuple[int, Group | None]], list[Piece], dict[Any, list[Piece]]]:
     """A source with many far targets gets one line with taps instead of a line per target.
 
     Returns the taps with their groups, the links between boxes and taps, and for each edge the links it runs along.

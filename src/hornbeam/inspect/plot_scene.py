@@ -6,6 +6,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 from hornbeam.inspect.plot_columns import in_columns
@@ -60,12 +61,20 @@ Mark = Rectangle | Path | Text | Label
 
 # fill, stroke, text
 COLOURS = {
-    "input": ("#f1f5f9", "#64748b", "#475569"), "convolution": ("#e0efff", "#3b82c4", "#1d5a96"), "dense": ("#ede9fe", "#7c6ad6", "#5443b3"),
-    "embedding": ("#fce7f3", "#cf5f9c", "#9d2f6c"), "recurrent": ("#ffe4e6", "#d9646e", "#a8323d"), "attention": ("#fde8d7", "#d9803c", "#9a4f14"),
-    "normalization": ("#e3f5ea", "#4aa371", "#23704a"), "activation": ("#fef6d6", "#c9a227", "#84680a"), "pooling": ("#d9f3f5", "#3b9aa6", "#186570"),
-    "merge": ("#e8ecf3", "#5b6b85", "#3a475e"), "reshape": ("#f3f0ea", "#9a8c76", "#6a5d48"), "regularization": ("#f4f4f5", "#a1a1aa", "#63636b"),
+    "input": ("#f1f5f9", "#64748b", "#475569"),
+    "convolution": ("#e0efff", "#3b82c4", "#1d5a96"),
+    "dense": ("#ede9fe", "#7c6ad6", "#5443b3"),
+    "embedding": ("#fce7f3", "#cf5f9c", "#9d2f6c"),
+    "recurrent": ("#ffe4e6", "#d9646e", "#a8323d"),
+    "attention": ("#fde8d7", "#d9803c", "#9a4f14"),
+    "normalization": ("#e3f5ea", "#4aa371", "#23704a"),
+    "activation": ("#fef6d6", "#c9a227", "#84680a"),
+    "pooling": ("#d9f3f5", "#3b9aa6", "#186570"),
+    "merge": ("#e8ecf3", "#5b6b85", "#3a475e"),
+    "reshape": ("#f3f0ea", "#9a8c76", "#6a5d48"),
+    "regularization": ("#f4f4f5", "#a1a1aa", "#63636b"),
     "function": ("#f5f5f4", "#8b8a85", "#57564f"),
-}  # fmt: skip
+}
 INK, QUIET, LINE, SHARED, BORDER = "#1e293b", "#5b6779", "#8a99ad", "#b21fc4", "#c3cddb"
 SHADES = ("#f8fafc", "#f1f5f9", "#e9eff6", "#e2e9f2")  # of groups, by depth
 HEIGHTS = (0.0, 28.0, 42.0, 56.0)  # of boxes, by lines of text
@@ -105,7 +114,7 @@ class _Scene:
         show, name, kind = self.show, clean(box.name), clean(box.kind)
         weights = [f"{number(box.params)} weights"] if box.params else []
         if show.names:
-            told = re.sub(r"_?\d*$", "", name).replace("_", "").lower() == kind.lower()
+            told = re.sub(r"_?\d*$", "", name).replace("_", "").lower() == kind.replace("_", "").lower()
             details = [] if told and not weights else [kind, *weights]
         else:
             details = weights
@@ -113,10 +122,11 @@ class _Scene:
         more += ["trainable" if box.trainable else "frozen"] if show.trainable and box.trainable is not None else []
         ink = COLOURS[box.family][2]
         lines = [(elide(name if show.names else kind, 12, True, WIDEST), 12.0, True, INK)]
-        return lines + [(elide(" · ".join(map(clean, line)), 10, False, WIDEST), 10.0, False, ink) for line in (details, more) if line]
+        below = [" · ".join(map(clean, line)) for line in (details, more) if line]
+        return lines + [(elide(text, 10, False, WIDEST), 10.0, False, ink) for text in below]
 
     def chips_of(self) -> dict[Box, str]:
-        """The shape of what a box gives: of every box where shapes are asked for, else where it differs from what the box takes."""
+        """The shape of what each box gives: everywhere if shapes are asked for, else where it differs from what the box takes."""
         arriving, leaving = defaultdict(set), set()
         for source, target in self.diagram.edges:
             arriving[target].update(source.shapes)
@@ -240,7 +250,7 @@ class _Scene:
             places[badge].append(self.placed.boxes[box])
         for badge, rects in places.items():
             rects.sort()
-            for (x0, y0, w0, h0), (x1, y1, _, h1) in zip(rects, rects[1:], strict=False):
+            for (x0, y0, w0, h0), (x1, y1, _, h1) in pairwise(rects):
                 if abs(y0 - y1) < 24 and x1 > x0 + w0:
                     yield Label("link", f"the same layer ({badge})")
                     yield Path([("M", x0 + w0, y0 + h0 / 2), ("L", x1, y1 + h1 / 2)], None, SHARED, 1.1, (1.5, 3.5))
@@ -288,7 +298,8 @@ def _open_outline(x: float, top: float, w: float, bottom: float, first: bool, la
     ops: list[tuple] = [("M", x, bottom - s), ("L", x, top + r)]  # type: ignore[type-arg]
     ops += [("Q", x, top, x + r, top), ("L", x + w - r, top), ("Q", x + w, top, x + w, top + r)] if first else [("M", x + w, top)]
     ops.append(("L", x + w, bottom - s))
-    return ops + ([("Q", x + w, bottom, x + w - s, bottom), ("L", x + s, bottom), ("Q", x, bottom, x, bottom - s)] if last else [])
+    foot = [("Q", x + w, bottom, x + w - s, bottom), ("L", x + s, bottom), ("Q", x, bottom, x, bottom - s)]
+    return [*ops, *foot] if last else ops
 
 
 def bounds(marks: list[Mark], margin: float = 20) -> Rect:

@@ -28,10 +28,12 @@ def advances(bold: bool) -> dict[int, float]:
 
 def _glyphs(data: bytes, cmap: int) -> dict[int, int]:
     """The glyph number of each character, from a format 4 subtable."""
-    starts = [cmap + struct.unpack_from(">HHL", data, cmap + 4 + 8 * i)[2] for i in range(struct.unpack_from(">H", data, cmap + 2)[0])]
+    tables = struct.unpack_from(">H", data, cmap + 2)[0]
+    starts = [cmap + struct.unpack_from(">HHL", data, cmap + 4 + 8 * i)[2] for i in range(tables)]
     at = next(s for s in starts if struct.unpack_from(">H", data, s)[0] == 4)
     count = struct.unpack_from(">H", data, at + 6)[0] // 2
-    ends, firsts, deltas, offsets = (struct.unpack_from(f">{count}H", data, at + 14 + 2 * count * k + (2 if k else 0)) for k in range(4))
+    columns = (at + 14, at + 16 + 2 * count, at + 16 + 4 * count, at + 16 + 6 * count)
+    ends, firsts, deltas, offsets = (struct.unpack_from(f">{count}H", data, column) for column in columns)
     found = {}
     for i, (first, end, delta, offset) in enumerate(zip(firsts, ends, deltas, offsets, strict=True)):
         for code in range(first, min(end, 0xFFFE) + 1):

@@ -36,7 +36,8 @@ def _element(mark: Mark) -> str:
     if isinstance(mark, Text):
         weight = ' font-weight="600"' if mark.bold else ""
         anchor = ' text-anchor="middle"' if mark.anchor == "middle" else ""
-        return f'<text x="{_n(mark.x)}" y="{_n(mark.y)}" font-size="{mark.size:g}" fill="{mark.colour}"{weight}{anchor}>{escape(mark.text)}</text>'
+        head = f'<text x="{_n(mark.x)}" y="{_n(mark.y)}" font-size="{mark.size:g}" fill="{mark.colour}"{weight}{anchor}>'
+        return f"{head}{escape(mark.text)}</text>"
     stroke = f' stroke="{mark.stroke}" stroke-width="{mark.line:g}"' if mark.stroke else ""
     fill = f' fill="{mark.fill}"' if mark.fill else ""
     if isinstance(mark, Rectangle):
@@ -66,9 +67,8 @@ def png(marks: list[Mark], title: str, dpi: float) -> bytes:
     zoom = min(dpi / 96, (LARGEST_PNG / (w * h)) ** 0.5)
     own = all(covered(m.text) for m in marks if isinstance(m, Text))
     render = library("resvg_py").svg_to_bytes
-    files = [str(path) for path in FONTS.values()]
-    drawn = render(svg_string=svg(marks, title), zoom=zoom, font_files=files, skip_system_fonts=own, font_family="Inter", sans_serif_family="Inter")
-    return bytes(drawn)
+    fonts = {"font_files": [str(path) for path in FONTS.values()], "font_family": "Inter", "sans_serif_family": "Inter"}
+    return bytes(render(svg_string=svg(marks, title), zoom=zoom, skip_system_fonts=own, **fonts))
 
 
 def pdf(marks: list[Mark], title: str) -> bytes:
@@ -118,10 +118,12 @@ def _artist(marks: list[Mark], scale: float) -> Any:
     class Marks(library("matplotlib.artist").Artist):  # type: ignore[misc]
         def draw(self, renderer: Any) -> None:
             for mark in marks:
-                if not isinstance(mark, Label):
-                    gc = renderer.new_gc()
-                    (text if isinstance(mark, Text) else shape)(renderer, gc, mark)  # type: ignore[operator]
-                    gc.restore()
+                gc = renderer.new_gc()
+                if isinstance(mark, Text):
+                    text(renderer, gc, mark)
+                elif not isinstance(mark, Label):
+                    shape(renderer, gc, mark)
+                gc.restore()
 
     return Marks()
 
@@ -131,6 +133,6 @@ def _rectangle(mark: Rectangle) -> list[tuple]:  # type: ignore[type-arg]
     r = min(mark.radius, w / 2, h / 2)
     right, low = x + w, y + h
     return [
-        ("M", x + r, y), ("L", right - r, y), ("Q", right, y, right, y + r), ("L", right, low - r), ("Q", right, low, right - r, low),
-        ("L", x + r, low), ("Q", x, low, x, low - r), ("L", x, y + r), ("Q", x, y, x + r, y), ("Z",),
+        ("M", x + r, y), ("L", right - r, y), ("Q", right, y, right, y + r), ("L", right, low - r),
+        ("Q", right, low, right - r, low), ("L", x + r, low), ("Q", x, low, x, low - r), ("L", x, y + r), ("Q", x, y, x + r, y), ("Z",),
     ]  # fmt: skip
