@@ -30,7 +30,9 @@ def inception():
 
 
 def image_and_text():
-    images = keras.Sequential([layers.Conv2D(128, (3, 3), activation="relu", input_shape=(299, 299, 3)), layers.MaxPooling2D(), layers.Flatten()])
+    images = keras.Sequential(
+        [layers.Conv2D(128, (3, 3), activation="relu", input_shape=(299, 299, 3)), layers.MaxPooling2D(), layers.Flatten()]
+    )
     picture, words = layers.Input(shape=(299, 299, 3)), layers.Input(shape=(200,), dtype="int32", name="context")
     encoded = layers.LSTM(128)(layers.Embedding(input_dim=5000, output_dim=512, input_length=200)(words))
     merged = layers.concatenate([images(picture), encoded])
@@ -63,7 +65,10 @@ if __name__ == "__main__":
     rows = [("inception: build", *timed(inception)[:2])]
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     median, best, model = timed(image_and_text)
-    rows += [("image and text (1.44 billion weights): build", median, best), ("image and text: summary", *timed(silent(model))[:2])]
+    rows += [
+        ("image and text (1.44 billion weights): build", median, best),
+        ("image and text: summary", *timed(silent(model))[:2]),
+    ]
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     median, best, long = timed(lambda: chain(1500), 3)
     rows += [("chain of 1,500 calls: build", median, best), ("chain of 1,500 calls: summary", *timed(silent(long), 3)[:2])]

@@ -7,7 +7,9 @@ import time
 from collections.abc import Callable
 
 
-def interleaved(contestants: dict[str, Callable[[], object]], rounds: int = 15, seconds: float = 0.05) -> dict[str, tuple[float, float]]:
+def interleaved(
+    contestants: dict[str, Callable[[], object]], rounds: int = 15, seconds: float = 0.05
+) -> dict[str, tuple[float, float]]:
     """Returns {name: (median seconds per call, median ratio to the first)}."""
     inner: dict[str, int] = {}
     for name, run in contestants.items():

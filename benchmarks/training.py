@@ -19,7 +19,9 @@ ROWS, BATCH = {"mlp": 12800, "inception": 512, "lstm": 256}, 128
 
 def ours(name):
     if name == "mlp":
-        return keras.Sequential([layers.Dense(16, activation="relu", input_shape=(32,)), layers.Dense(8, activation="relu"), layers.Dense(4)])
+        return keras.Sequential(
+            [layers.Dense(16, activation="relu", input_shape=(32,)), layers.Dense(8, activation="relu"), layers.Dense(4)]
+        )
     if name == "inception":
         return inception()
     words = keras.Input((200,), dtype="int64")

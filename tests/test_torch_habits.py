@@ -19,7 +19,9 @@ from hornbeam import layers
 
 def sequential(built: bool = True) -> keras.Model:
     first = {"input_shape": (8,)} if built else {}
-    return keras.Sequential([layers.Dense(16, activation="relu", name="layer1", **first), layers.BatchNormalization(), layers.Dense(4, name="layer2")])
+    return keras.Sequential(
+        [layers.Dense(16, activation="relu", name="layer1", **first), layers.BatchNormalization(), layers.Dense(4, name="layer2")]
+    )
 
 
 def functional(built: bool = True) -> keras.Model:

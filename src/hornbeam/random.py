@@ -57,7 +57,9 @@ def shuffle(x: torch.Tensor, axis: int = 0, seed: Any = None) -> torch.Tensor:
 
 def dropout(inputs: torch.Tensor, rate: float, noise_shape: Any = None, seed: Any = None) -> torch.Tensor:
     """Returns the inputs with a share `rate` of them set to zero and the others scaled by `1 / (1 - rate)`."""
-    shape = inputs.shape if noise_shape is None else [s if n is None else n for s, n in zip(inputs.shape, noise_shape, strict=True)]
+    shape = (
+        inputs.shape if noise_shape is None else [s if n is None else n for s, n in zip(inputs.shape, noise_shape, strict=True)]
+    )
     keep = torch.rand(shape, generator=_generator(seed)) >= rate
     return torch.where(keep.to(inputs.device), inputs / (1 - rate), 0)
 

@@ -167,7 +167,12 @@ def test_a_nested_model_is_one_node() -> None:
     inner = keras.Model(x, layers.Dense(4)(torch.relu(x)), name="inner")
     y = keras.Input((3,))
     outer = keras.Model(y, inner(y * 2) + inner(y))
-    assert names(outer._graph)[1:] == ["mul", "inner", "inner", "add"] or names(outer._graph)[1:] == ["inner", "mul", "inner", "add"]
+    assert names(outer._graph)[1:] == ["mul", "inner", "inner", "add"] or names(outer._graph)[1:] == [
+        "inner",
+        "mul",
+        "inner",
+        "add",
+    ]
     value = torch.randn(2, 3)
     torch.testing.assert_close(outer(value), inner(value * 2) + inner(value))
 

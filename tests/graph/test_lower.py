@@ -69,7 +69,12 @@ def test_odd_layer_names(name: str) -> None:
     assert model.get_layer(name) is layer
     value = torch.randn(2, 3)
     torch.testing.assert_close(model(value), torch.relu(layer(value)))
-    for twin in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), keras.models.clone_model(model), keras.Model.from_config(model.get_config())):
+    for twin in (
+        copy.deepcopy(model),
+        pickle.loads(pickle.dumps(model)),
+        keras.models.clone_model(model),
+        keras.Model.from_config(model.get_config()),
+    ):
         twin.load_state_dict(model.state_dict())
         torch.testing.assert_close(twin(value), model(value))
         assert twin.get_layer(name).name == name
@@ -116,7 +121,10 @@ def test_odd_keys_of_plain_containers() -> None:
 
     class Heads(keras.Model):
         def __init__(self) -> None:
-            heads, plain = {key: layers.Dense(2), "class": layers.Dense(2)}, nn.ModuleDict({key: nn.Linear(3, 2), "class": nn.Linear(3, 2)})
+            heads, plain = (
+                {key: layers.Dense(2), "class": layers.Dense(2)},
+                nn.ModuleDict({key: nn.Linear(3, 2), "class": nn.Linear(3, 2)}),
+            )
             self.heads, self.plain = heads, plain
             x = keras.Input((3,))
             every = [m(x) for m in (*heads.values(), *plain.values())]

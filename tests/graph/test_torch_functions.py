@@ -47,7 +47,9 @@ def samples_of(op: Any, count: int = 2) -> list[Any]:
 
 
 def _usable(found: Any, count: int) -> list[Any]:
-    return [s for s in itertools.islice(found, 12) if any(t.numel() for t in tree.leaves(s.input) if isinstance(t, torch.Tensor))][:count]
+    return [
+        s for s in itertools.islice(found, 12) if any(t.numel() for t in tree.leaves(s.input) if isinstance(t, torch.Tensor))
+    ][:count]
 
 
 def result_tensors(nest: Any) -> list[torch.Tensor]:

@@ -17,7 +17,6 @@ def halve(x):
     return x / 2
 
 
-CRASH = "torch's group_norm crashes in backward on channels-last input that takes no gradient (2.13, CPU)"
 NO_BFLOAT16 = {"check_mixed_precision": "torch has no avg_pool3d of bfloat16 on CPU"}
 STEPS, IMAGE, VOLUME = (2, 6, 4), (2, 6, 7, 4), (2, 5, 6, 5, 4)
 ROWS = [
@@ -85,8 +84,10 @@ ROWS = [
     Row("BatchNormalization", free=(1,)),
     Row("BatchNormalization", {}, IMAGE, free=(1, 2), leave_out={"check_mask": "Keras refuses a mask of steps there"}),
     Row("LayerNormalization", free=(1,)),
-    Row("GroupNormalization", {"groups": 2}, free=(1,), leave_out={"check_training_step": CRASH}),
+    Row("GroupNormalization", {"groups": 2}, free=(1,)),
+    Row("GroupNormalization", {"groups": 2}, IMAGE, free=(1, 2)),
     Row("RMSNormalization", free=(1,)),
+    Row("SpectralNormalization", lambda library: {"layer": library.Dense(3), "power_iterations": 2}, free=(1,)),
     Row("UnitNormalization", free=(1,)),
     *(
         Row(n, {"units": 3, **more}, free=(1,))

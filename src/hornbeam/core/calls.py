@@ -83,7 +83,9 @@ def prepare(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         kwargs = dict(kwargs)
         args = (kwargs.pop(signature.first),)
     if len(args) > 1 and not signature.open:
-        raise TypeError(f"Layer {layer.name!r} ({type(layer).__name__}) takes {len(signature.names)} argument(s). Received: {len(args)}.")
+        raise TypeError(
+            f"Layer {layer.name!r} ({type(layer).__name__}) takes {len(signature.names)} argument(s). Received: {len(args)}."
+        )
     if not args and signature.first and not signature.any_keyword:
         raise TypeError(f"Layer {layer.name!r} ({type(layer).__name__}) was called without its input `{signature.first}`.")
     _check_keywords(layer, signature, kwargs)
@@ -154,7 +156,12 @@ def _check_keywords(layer: Any, signature: Signature, kwargs: dict[str, Any]) ->
 
 def _convert(layer: Any, value: Any) -> Any:
     if isinstance(value, torch.Tensor):
-        if layer.autocast and value.is_floating_point() and value.dtype is not layer._compute and not isinstance(value, torch.nn.Parameter):
+        if (
+            layer.autocast
+            and value.is_floating_point()
+            and value.dtype is not layer._compute
+            and not isinstance(value, torch.nn.Parameter)
+        ):
             return keep_mask(value.to(layer._compute), value)
         return value
     if isinstance(value, (np.ndarray, np.generic)) or (hasattr(value, "__array__") and not isinstance(value, (str, bytes))):
@@ -164,7 +171,11 @@ def _convert(layer: Any, value: Any) -> Any:
                 f"Layer {layer.name!r} ({type(layer).__name__}) was given a NumPy array of dtype {array.dtype}, which is no number. "
                 f"Turn text into integers first, for example with a TextVectorization or StringLookup layer."
             )
-        tensor = torch.from_numpy(array if array.flags.writeable and array.dtype.isnative and _strides_ok(array) else np.array(array, dtype=array.dtype.newbyteorder("=")))
+        tensor = torch.from_numpy(
+            array
+            if array.flags.writeable and array.dtype.isnative and _strides_ok(array)
+            else np.array(array, dtype=array.dtype.newbyteorder("="))
+        )
         return tensor.to(layer._compute) if layer.autocast and tensor.is_floating_point() else tensor
     return value
 
@@ -210,14 +221,18 @@ def build_from_inputs(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
     given = {signature.first: args[0]} if args and signature.first else {}
     if signature.open:
         given = {f"input_{i}": a for i, a in enumerate(args)}
-    given.update({k: v for k, v in kwargs.items() if k in signature.names and k not in signature.masks.values() and k != "training"})
+    given.update(
+        {k: v for k, v in kwargs.items() if k in signature.names and k not in signature.masks.values() and k != "training"}
+    )
     layer.__dict__["_build_specs"] = tuple(tree.map_leaves(_open_spec, a) for a in args)
     shapes = {k: shape_of(v) for k, v in given.items() if v is not None and _has_tensor(v)}
     if getattr(type(layer).build, "_by_running", False):
         layer._mark_built(tuple(shapes.values())[:1])
         return
     if not shapes and args:
-        raise TypeError(f"Layer {layer.name!r} ({type(layer).__name__}) is called on a tensor or an array. Received: {describe(args[0])}")
+        raise TypeError(
+            f"Layer {layer.name!r} ({type(layer).__name__}) is called on a tensor or an array. Received: {describe(args[0])}"
+        )
     wanted = argument_names(type(layer).build)
     by_name = {f"{k}_shape": v for k, v in shapes.items()}
     if len(wanted) > 1 or (wanted and wanted[0] in by_name):
@@ -232,7 +247,11 @@ def _open_spec(value: Any) -> Any:
     """The Spec of an argument, with the batch axis free."""
     if isinstance(value, symbolic.Symbol):
         return value.spec
-    return Spec((None, *value.shape[1:]) if value.dim() else (), dtypes.standardize_dtype(value.dtype)) if isinstance(value, torch.Tensor) else value
+    return (
+        Spec((None, *value.shape[1:]) if value.dim() else (), dtypes.standardize_dtype(value.dtype))
+        if isinstance(value, torch.Tensor)
+        else value
+    )
 
 
 def _has_tensor(value: Any) -> bool:
@@ -288,7 +307,11 @@ def _from_output_shape(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     odd = any(s.spec.batches is not None for s in symbols)
 
     def ask(shape: Any) -> Any:
-        shapes = {f"{k}_shape": tree.map_leaves(lambda v: shape(v) if hasattr(v, "shape") else None, v) for k, v in given.items() if v is not None and _has_tensor(v)}
+        shapes = {
+            f"{k}_shape": tree.map_leaves(lambda v: shape(v) if hasattr(v, "shape") else None, v)
+            for k, v in given.items()
+            if v is not None and _has_tensor(v)
+        }
         if len(wanted) > 1 and any(w in shapes for w in wanted[1:]):
             return layer.compute_output_shape(**{w: shapes[w] for w in wanted if w in shapes})
         return layer.compute_output_shape(next(iter(shapes.values())))
@@ -322,7 +345,9 @@ def _from_output_shape(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
 
 def _open_batch(spec: Spec, i: int) -> tuple[Any, ...]:
     sizes = spec.samples[min(i, len(spec.samples) - 1)]
-    return tuple(None if d is None and j == 0 and size == 0 else size for j, (d, size) in enumerate(zip(spec.shape, sizes, strict=True)))
+    return tuple(
+        None if d is None and j == 0 and size == 0 else size for j, (d, size) in enumerate(zip(spec.shape, sizes, strict=True))
+    )
 
 
 def _is_shape(value: Any) -> bool:
@@ -361,7 +386,11 @@ def set_masks(layer: Any, first: Any, result: Any, kwargs: dict[str, Any]) -> No
     else:
         produced = [produced] * len(flat)
     for value, mask in zip(flat, produced, strict=False):
-        if mask is not None and isinstance(value, (torch.Tensor, symbolic.SymbolicTensor)) and getattr(value, "_keras_mask", None) is None:
+        if (
+            mask is not None
+            and isinstance(value, (torch.Tensor, symbolic.SymbolicTensor))
+            and getattr(value, "_keras_mask", None) is None
+        ):
             value._keras_mask = mask
 
 

@@ -87,9 +87,13 @@ def check_inputs(spec: Any, inputs: Any, layer: Any) -> None:
         specs, given = list(spec.values()), [inputs[k] for k in spec] if isinstance(inputs, dict) else [inputs]
     else:
         specs = list(spec)
-        given = list(inputs) if isinstance(inputs, (list, tuple)) else list(inputs.values()) if isinstance(inputs, dict) else [inputs]
+        given = (
+            list(inputs) if isinstance(inputs, (list, tuple)) else list(inputs.values()) if isinstance(inputs, dict) else [inputs]
+        )
     if len(specs) != len(given):
-        raise ValueError(f"Layer {layer.name!r} ({type(layer).__name__}) expects {len(specs)} input(s), but it was given {len(given)}.")
+        raise ValueError(
+            f"Layer {layer.name!r} ({type(layer).__name__}) expects {len(specs)} input(s), but it was given {len(given)}."
+        )
     for one, x in zip(specs, given, strict=True):
         if one is not None and hasattr(x, "shape"):
             one.check(x, layer)

@@ -28,7 +28,16 @@ from hornbeam.graph.infer import infer
 from hornbeam.graph.node import Node
 
 compiling = torch.compiler.is_compiling
-_OLD_ARGUMENTS = ("input_shape", "input_dim", "batch_input_shape", "batch_shape", "batch_size", "input_dtype", "weights", "implementation")
+_OLD_ARGUMENTS = (
+    "input_shape",
+    "input_dim",
+    "batch_input_shape",
+    "batch_shape",
+    "batch_size",
+    "input_dtype",
+    "weights",
+    "implementation",
+)
 
 
 @registry.public("keras.layers.Layer")
@@ -68,7 +77,17 @@ class Layer(WeightedModule, Operation):
         d = self.__dict__
         d["training"] = False
         d["_parameters"], d["_buffers"] = LazyDict(self, "_parameters"), LazyDict(self, "_buffers")
-        d.update(_specs={}, _losses=[], _loss_owners=[], _inbound_nodes=[], _metrics=[], _moves=[], _trainable=True, _build_shapes=(), _build_specs=None)
+        d.update(
+            _specs={},
+            _losses=[],
+            _loss_owners=[],
+            _inbound_nodes=[],
+            _metrics=[],
+            _moves=[],
+            _trainable=True,
+            _build_shapes=(),
+            _build_specs=None,
+        )
         d.update(activity_regularizer=None, input_spec=None, autocast=True, _casts=False, _config=None)
         if not is_builtin(cls):
             d["_init_args"] = (args, kwargs)
@@ -84,13 +103,17 @@ class Layer(WeightedModule, Operation):
             known = {n: None for n in (*_signature_names(type(self)), "trainable", "dtype", "name")}
             raise unknown_arguments(type(self).__name__, unknown, [k for k in known if k not in _OLD_ARGUMENTS])
         d = self.__dict__
-        d["name"] = _checked_name(name, type(self)) if name is not None else registry.auto_name(registry.snake_case(type(self).__name__))
+        d["name"] = (
+            _checked_name(name, type(self)) if name is not None else registry.auto_name(registry.snake_case(type(self).__name__))
+        )
         d["_named"] = name is not None
         if dtype is not None:
             self.dtype_policy = dtype
         d["autocast"] = autocast
         d["_trainable"] = bool(trainable)
-        d["activity_regularizer"] = None if activity_regularizer is None else registry.of_kind("regularizer").get(activity_regularizer)
+        d["activity_regularizer"] = (
+            None if activity_regularizer is None else registry.of_kind("regularizer").get(activity_regularizer)
+        )
         shape = _old_shape(kwargs)
         if shape is not None:
             d["_input_shape_arg"] = shape
@@ -122,7 +145,9 @@ class Layer(WeightedModule, Operation):
                 x = calls.keep_mask(x.to(self._compute), x)
                 args = (x,)
             if self.input_spec is not None:
-                self.input_spec.check(x, self) if type(self.input_spec) is InputSpec else calls.check_inputs(self.input_spec, x, self)
+                self.input_spec.check(x, self) if type(self.input_spec) is InputSpec else calls.check_inputs(
+                    self.input_spec, x, self
+                )
             first_mask = self._signature.first_mask
             mask = getattr(x, "_keras_mask", None)
             if first_mask is not None and mask is not None and kwargs.get(first_mask) is None:
@@ -179,7 +204,12 @@ class Layer(WeightedModule, Operation):
     forward = call
 
     def stateless_call(
-        self, trainable_variables: Sequence[Any], non_trainable_variables: Sequence[Any], *args: Any, return_losses: bool = False, **kwargs: Any
+        self,
+        trainable_variables: Sequence[Any],
+        non_trainable_variables: Sequence[Any],
+        *args: Any,
+        return_losses: bool = False,
+        **kwargs: Any,
     ) -> Any:
         """Calls the layer with given values for its variables, without changing them.
 
@@ -225,7 +255,9 @@ class Layer(WeightedModule, Operation):
         if context.scratch or torch.compiler.is_exporting():
             return
         if any(isinstance(v, symbolic.Symbol) for v in tree.leaves(loss)):
-            raise ValueError("add_loss takes values computed in a `call`, not symbolic tensors: write a Layer that adds the loss.")
+            raise ValueError(
+                "add_loss takes values computed in a `call`, not symbolic tensors: write a Layer that adds the loss."
+            )
         self._losses.extend(tree.leaves(loss))
         if context.root is not None:
             context.root._loss_owners.append(self)

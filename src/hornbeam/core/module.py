@@ -92,7 +92,13 @@ class WeightedModule(nn.Module):
             seed = make_default_seed()
         elif hasattr(getattr(made, "seed", None), "next"):
             made = type(made).from_config({**made.get_config(), "seed": made.seed.next()})
-        shape = tuple(int(d) for d in shape) if shape is not None and not isinstance(shape, int) else () if shape is None else (shape,)
+        shape = (
+            tuple(int(d) for d in shape)
+            if shape is not None and not isinstance(shape, int)
+            else ()
+            if shape is None
+            else (shape,)
+        )
         if any(d < 0 for d in shape):
             raise ValueError(f"Weight {name!r} of layer {self.name!r} cannot have shape {shape}.")
         name = name or f"variable_{len(self._specs)}" if len(self._specs) else name or "variable"
@@ -145,7 +151,9 @@ class WeightedModule(nn.Module):
         if isinstance(getattr(type(self), name, None), property):
             return getattr(type(self), name).__get__(self)  # raised an AttributeError of its own: let it say why
         if name == "name" and "_named" not in d:
-            raise AttributeError(f"{type(self).__name__}.__init__ has not called `super().__init__()`. Let it do so before anything else.")
+            raise AttributeError(
+                f"{type(self).__name__}.__init__ has not called `super().__init__()`. Let it do so before anything else."
+            )
         if name == "_initialize_hook" and not d.get("_ready"):
             return True
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -332,7 +340,11 @@ class WeightedModule(nn.Module):
         if len(own) != len(weights):
             raise ValueError(f"set_weights of {self.name!r} needs {len(own)} arrays, one per weight. Received: {len(weights)}.")
         given = [torch.as_tensor(v) for v in weights]
-        wrong = [f"{getattr(w, 'path', i)}: {tuple(w.shape)}, given {tuple(v.shape)}" for i, (w, v) in enumerate(zip(own, given, strict=True)) if w.shape != v.shape]
+        wrong = [
+            f"{getattr(w, 'path', i)}: {tuple(w.shape)}, given {tuple(v.shape)}"
+            for i, (w, v) in enumerate(zip(own, given, strict=True))
+            if w.shape != v.shape
+        ]
         if wrong:
             raise ValueError(f"set_weights of {self.name!r}: shapes differ. " + "; ".join(wrong))
         with torch.no_grad():
@@ -363,7 +375,9 @@ class WeightedModule(nn.Module):
         given = [torch.as_tensor(store[str(i)][...]) for i in range(len(own))]
         for weight, value in zip(own, given, strict=True):
             if weight.shape != value.shape:
-                raise ValueError(f"Weight {getattr(weight, 'path', '')!r} has shape {tuple(weight.shape)}; the store holds {tuple(value.shape)}.")
+                raise ValueError(
+                    f"Weight {getattr(weight, 'path', '')!r} has shape {tuple(weight.shape)}; the store holds {tuple(value.shape)}."
+                )
         with torch.no_grad():
             for weight, value in zip(own, given, strict=True):
                 weight.copy_(value)
@@ -374,7 +388,11 @@ class WeightedModule(nn.Module):
         for module in self.modules():
             for slot in ("_parameters", "_buffers"):
                 for key, weight in raw(module, slot).items():
-                    if weight is not None and not is_lazy(weight) and (slot == "_parameters" or key in getattr(module, "_specs", ())):
+                    if (
+                        weight is not None
+                        and not is_lazy(weight)
+                        and (slot == "_parameters" or key in getattr(module, "_specs", ()))
+                    ):
                         seen[id(weight)] = weight.numel()
         return sum(seen.values())
 
@@ -416,7 +434,9 @@ class WeightedModule(nn.Module):
 
 
 _PLAIN = frozenset((int, float, str, bool, type(None), torch.dtype))
-_INTERNAL = frozenset(("_losses", "_metrics", "_inbound_nodes", "_specs", "_moves", "_loss_owners", "_build_shapes", "_init_args"))
+_INTERNAL = frozenset(
+    ("_losses", "_metrics", "_inbound_nodes", "_specs", "_moves", "_loss_owners", "_build_shapes", "_init_args")
+)
 
 
 def _move_known(fn: Callable[[Any], Any], value: Any) -> Any:

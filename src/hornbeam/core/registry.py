@@ -88,7 +88,9 @@ class Registry:
             return thing
         if callable(thing):
             return thing
-        wanted = f"a name, a config or a callable, or an instance of {self.base.__name__}" if self.base else "a name or a callable"
+        wanted = (
+            f"a name, a config or a callable, or an instance of {self.base.__name__}" if self.base else "a name or a callable"
+        )
         raise ValueError(f"Could not read {identifier!r} ({type(identifier).__name__}) as {self.kind}: {wanted} is expected.")
 
 
@@ -144,7 +146,9 @@ def get_registered_name(thing: Any) -> str:
         return thing.__name__
 
 
-def get_registered_object(name: str, custom_objects: dict[str, Any] | None = None, module_objects: dict[str, Any] | None = None) -> Any:
+def get_registered_object(
+    name: str, custom_objects: dict[str, Any] | None = None, module_objects: dict[str, Any] | None = None
+) -> Any:
     """Returns the custom object of that name, or None."""
     for place in (_scoped(), _custom, custom_objects or {}, module_objects or {}):
         if name in place:
@@ -239,7 +243,9 @@ def serialize_keras_object(thing: Any) -> Any:
     raise ValueError(f"Cannot write {thing!r} ({type(thing).__name__}) into a config: give it a `get_config()` method.")
 
 
-def deserialize_keras_object(config: Any, custom_objects: dict[str, Any] | None = None, safe_mode: bool = True, **kwargs: Any) -> Any:
+def deserialize_keras_object(
+    config: Any, custom_objects: dict[str, Any] | None = None, safe_mode: bool = True, **kwargs: Any
+) -> Any:
     """Makes the object that `serialize_keras_object` described. Never imports anything and runs no code of the config.
 
     Args:

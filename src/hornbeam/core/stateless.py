@@ -27,14 +27,21 @@ class StatelessScope:
     (1.0, 2.0)
     """
 
-    def __init__(self, state_mapping: Sequence[tuple[Any, Any]] | None = None, collect_losses: bool = False, initialize_variables: bool = True) -> None:
+    def __init__(
+        self,
+        state_mapping: Sequence[tuple[Any, Any]] | None = None,
+        collect_losses: bool = False,
+        initialize_variables: bool = True,
+    ) -> None:
         self.losses: list[Any] = []
         self.collect_losses = collect_losses
         self.state_mapping: dict[int, Any] = {}
         for variable, value in state_mapping or ():
             value = torch.as_tensor(value, dtype=variable.dtype)
             if value.shape != variable.shape:
-                raise ValueError(f"StatelessScope: {variable.path!r} has shape {tuple(variable.shape)}. Received: {tuple(value.shape)}.")
+                raise ValueError(
+                    f"StatelessScope: {variable.path!r} has shape {tuple(variable.shape)}. Received: {tuple(value.shape)}."
+                )
             self.state_mapping[id(variable)] = value
 
     def __enter__(self) -> StatelessScope:
@@ -55,7 +62,9 @@ class StatelessScope:
         return variable.materialize() if hasattr(variable, "materialize") else variable
 
 
-def stateless_call(layer: Any, trainable: Sequence[Any], non_trainable: Sequence[Any], args: Any, kwargs: Any, return_losses: bool) -> Any:
+def stateless_call(
+    layer: Any, trainable: Sequence[Any], non_trainable: Sequence[Any], args: Any, kwargs: Any, return_losses: bool
+) -> Any:
     """Calls a layer with given values for its variables and leaves its own as they are.
 
     Returns:
@@ -65,7 +74,9 @@ def stateless_call(layer: Any, trainable: Sequence[Any], non_trainable: Sequence
     values: dict[str, Any] = {}
     for variables, given in ((layer.trainable_variables, trainable), (layer.non_trainable_variables, non_trainable)):
         if len(variables) != len(given):
-            raise ValueError(f"stateless_call of {layer.name!r} needs {len(variables)} values, one per variable. Received: {len(given)}.")
+            raise ValueError(
+                f"stateless_call of {layer.name!r} needs {len(variables)} values, one per variable. Received: {len(given)}."
+            )
         for variable, value in zip(variables, given, strict=True):
             value = torch.as_tensor(value)
             values[names[id(variable)]] = value if variables is layer.trainable_variables else value.clone()

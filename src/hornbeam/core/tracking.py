@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 from collections.abc import Callable
 from typing import Any
 
@@ -54,13 +55,13 @@ CONTAINERS = (nn.ModuleList, nn.ModuleDict, Holder)
 
 
 def identifier(name: str) -> str:
-    """Returns a name as a key that torch accepts for a child: letters, digits and underscores, never empty.
+    """Returns a name as a key that torch accepts for a child: letters, digits and underscores, never empty and no keyword.
 
     >>> identifier("stage.0"), identifier("class")
-    ('stage_0', 'class')
+    ('stage_0', 'class_')
     """
     kept = "".join(c if c.isalnum() or c == "_" else "_" for c in name)
-    return kept or "_"
+    return f"{kept}_" if keyword.iskeyword(kept) else kept or "_"
 
 
 def holds_modules(value: Any) -> bool:
@@ -72,12 +73,17 @@ def holds_modules(value: Any) -> bool:
 def as_module(value: Any) -> nn.Module | None:
     """Returns a list, tuple or dict of nothing but layers (or of such lists) as a module, else None."""
     values = list(value.values() if isinstance(value, dict) else value)
-    parts = [v if isinstance(v, nn.Module) else as_module(v) if isinstance(v, (list, tuple, dict)) and v else None for v in values]
+    parts = [
+        v if isinstance(v, nn.Module) else as_module(v) if isinstance(v, (list, tuple, dict)) and v else None for v in values
+    ]
     if any(p is None for p in parts) or not parts or hasattr(value, "_fields"):
         return None
     if not isinstance(value, dict):
         return LayerList(parts)
-    if any(not isinstance(k, str) or "." in k or not k or hasattr(LayerDict, k) or k in ("training",) for k in value):
+    if any(
+        not isinstance(k, str) or "." in k or not k or hasattr(LayerDict, k) or k == "training" or keyword.iskeyword(k)
+        for k in value
+    ):
         return None
     return LayerDict(dict(zip(value, parts, strict=True)))
 

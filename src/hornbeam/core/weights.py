@@ -31,7 +31,20 @@ class WeightSpec:
         storage: the order of axes in memory, where it is not the logical one (a kernel that torch wants channels-last).
     """
 
-    __slots__ = ("autocast", "constraint", "device", "dtype", "initializer", "key", "name", "path", "regularizer", "seed", "shape", "storage")
+    __slots__ = (
+        "autocast",
+        "constraint",
+        "device",
+        "dtype",
+        "initializer",
+        "key",
+        "name",
+        "path",
+        "regularizer",
+        "seed",
+        "shape",
+        "storage",
+    )
 
     def __init__(self, **values: Any) -> None:
         for slot in self.__slots__:
@@ -376,7 +389,9 @@ class LazyDict(dict):  # type: ignore[type-arg]
         return made
 
     def __reduce__(self) -> Any:
-        entries = [(k, v._spec if getattr(v, "_lazy", False) else v, getattr(v, "requires_grad", False)) for k, v in dict.items(self)]
+        entries = [
+            (k, v._spec if getattr(v, "_lazy", False) else v, getattr(v, "requires_grad", False)) for k, v in dict.items(self)
+        ]
         return _rebuild, (self.owner, self.slot, entries)
 
 

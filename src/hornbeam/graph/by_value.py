@@ -8,7 +8,18 @@ from hornbeam.graph import tree
 from hornbeam.graph.node import UNKNOWN_SIZES, Node, Ref, Spec
 
 _FIRST_AXIS = frozenset(
-    ("nonzero", "argwhere", "masked_select", "unique", "unique_consecutive", "unique_dim", "bincount", "histc_by_value", "_unique", "_unique2")
+    (
+        "nonzero",
+        "argwhere",
+        "masked_select",
+        "unique",
+        "unique_consecutive",
+        "unique_dim",
+        "bincount",
+        "histc_by_value",
+        "_unique",
+        "_unique2",
+    )
 )
 
 
@@ -68,5 +79,8 @@ def _free(node: Node, axis: int) -> None:
         at = axis % len(spec.shape)
         shape = tuple(None if j == at else d for j, d in enumerate(spec.shape))
         sizes = (0, 0) if at == 0 else UNKNOWN_SIZES
-        samples = tuple(tuple(size if j == at else d for j, d in enumerate(spec.samples[min(k, len(spec.samples) - 1)])) for k, size in enumerate(sizes))
+        samples = tuple(
+            tuple(size if j == at else d for j, d in enumerate(spec.samples[min(k, len(spec.samples) - 1)]))
+            for k, size in enumerate(sizes)
+        )
         node.outputs[i] = Spec(shape, spec.dtype, samples)

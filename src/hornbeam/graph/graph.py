@@ -55,7 +55,11 @@ class Graph:
                 moved.setdefault(Ref(node, i), Ref(copy, i))
             nodes.append(copy)
         relink = lambda v: moved[v] if type(v) is Ref else v  # noqa: E731
-        return cls(nodes, tree.map_leaves(relink, tree.map_leaves(given, inputs)), tree.map_leaves(relink, tree.map_leaves(made, outputs)))
+        return cls(
+            nodes,
+            tree.map_leaves(relink, tree.map_leaves(given, inputs)),
+            tree.map_leaves(relink, tree.map_leaves(made, outputs)),
+        )
 
     def calls(self) -> Iterator[Node]:
         """Yields the nodes that are calls."""
@@ -94,7 +98,18 @@ class Graph:
         pair = lambda r: _Pair(place[id(r.node)], r.index)  # noqa: E731
         swap = lambda v: pair(v) if type(v) is Ref else v  # noqa: E731
         rows = [
-            (n.kind, n.target, n.name, tree.map_leaves(swap, n.args), tree.map_leaves(swap, n.kwargs), n.source, n.implicit, n.passed, n.outputs, n.structure)
+            (
+                n.kind,
+                n.target,
+                n.name,
+                tree.map_leaves(swap, n.args),
+                tree.map_leaves(swap, n.kwargs),
+                n.source,
+                n.implicit,
+                n.passed,
+                n.outputs,
+                n.structure,
+            )
             for n in self.nodes
         ]
         return rows, tree.map_leaves(swap, self.input_nest), tree.map_leaves(swap, self.output_nest)
@@ -197,7 +212,11 @@ def _post_order(outputs: list[Ref], cut: set[Ref]) -> list[Node]:
 def _missing(ref: Ref, wanted_by: Node | None, cut: set[Ref]) -> ValueError:
     given = ", ".join(repr(r.node.name) for r in cut)
     where = f" at {wanted_by.where()}" if wanted_by is not None and wanted_by.where() else ""
-    by = f"{'layer' if wanted_by.kind == 'module' else 'function'} {wanted_by.name!r} needs it{where}" if wanted_by else "it is itself an output"
+    by = (
+        f"{'layer' if wanted_by.kind == 'module' else 'function'} {wanted_by.name!r} needs it{where}"
+        if wanted_by
+        else "it is itself an output"
+    )
     return ValueError(
         f"The graph is disconnected: input {ref.node.name!r} of shape {ref.spec.shape} is not among the model's inputs ({given}), "
         f"but {by}. Add it to `inputs`."

@@ -70,7 +70,9 @@ def _rebind(target: Any, function: Any, args: tuple[Any, ...], kwargs: dict[str,
     made = record_function(function, args, kwargs)
     mask = target._keras_mask
     if made.shape != target.shape and function.__name__ not in _RESHAPING:
-        raise ValueError(f"In-place `{function.__name__}` would change the shape of {target.name!r} from {target.shape} to {made.shape}.")
+        raise ValueError(
+            f"In-place `{function.__name__}` would change the shape of {target.name!r} from {target.shape} to {made.shape}."
+        )
     if made.dtype != target.dtype:
         made = made.to(getattr(torch, target.dtype))
     target.ref, target._keras_mask = made.ref, made._keras_mask if made._keras_mask is not None else mask

@@ -173,9 +173,14 @@ def _merge(samples: list[torch.Tensor], batches: list[torch.Tensor], empty: bool
     same_rank = all(len(s) == len(shapes[0]) for s in shapes)
     if not same_rank:
         shapes = shapes[: len(samples)]
-    shape = tuple(None if len(set(sizes)) > 1 or (empty and sizes[0] == 0 and not batches) else sizes[0] for sizes in zip(*shapes, strict=True))
+    shape = tuple(
+        None if len(set(sizes)) > 1 or (empty and sizes[0] == 0 and not batches) else sizes[0]
+        for sizes in zip(*shapes, strict=True)
+    )
     concrete = tuple(tuple(s.shape) for s in samples) if empty else tuple(
         tuple(0 if known is None else size for size, known in zip(s.shape, shape, strict=True)) for s in samples)  # fmt: skip
     filled_in = tuple(tuple(t.shape) for t in batches)
     expected = tuple(filled(shape, concrete[0], batch) for batch in (2, 3))
-    return Spec(shape, _NAMES[first.dtype], concrete, filled_in if len(filled_in) == 2 and filled_in != expected and same_rank else None)
+    return Spec(
+        shape, _NAMES[first.dtype], concrete, filled_in if len(filled_in) == 2 and filled_in != expected and same_rank else None
+    )

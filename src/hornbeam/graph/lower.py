@@ -72,7 +72,9 @@ def _emit(out: fx.Graph, node: Node, args: Any, kwargs: Any) -> fx.Node:
         return out.create_node("call_module", node.target, args, kwargs, name=_identifier(node))
     function, name = node.target, getattr(node.target, "__name__", "")
     if isinstance(function, types.MethodWrapperType) and hasattr(function, "__self__") and name == "__get__":
-        return out.create_node("call_function", getattr, (args[0], function.__self__.__name__), {}, name=function.__self__.__name__)
+        return out.create_node(
+            "call_function", getattr, (args[0], function.__self__.__name__), {}, name=function.__self__.__name__
+        )
     if name in _OPERATORS and getattr(torch.Tensor, name, None) is function and not kwargs:
         return out.create_node("call_function", _OPERATORS[name], args, {}, name=_identifier(node))
     if name in _REFLECTED and getattr(torch.Tensor, name, None) is function and len(args) == 2:
@@ -144,7 +146,9 @@ def _compiled(out: fx.Graph, made: dict[str, Node], title: str, single: bool, fl
     return Lowered(run, forward, written.src.strip() + "\n", lines)
 
 
-def _function(source: str, names: dict[str, Any], filename: str, made: dict[str, Node], lines: dict[tuple[Any, int], Node]) -> Any:
+def _function(
+    source: str, names: dict[str, Any], filename: str, made: dict[str, Node], lines: dict[tuple[Any, int], Node]
+) -> Any:
     names = dict(names)
     exec(compile(source, filename, "exec"), names)
     text = source.splitlines(keepends=True)

@@ -30,7 +30,11 @@ class Spec:
     __slots__ = ("batches", "dtype", "samples", "shape")
 
     def __init__(
-        self, shape: tuple[int | None, ...], dtype: str, samples: tuple[Any, ...] | None = None, batches: tuple[Any, Any] | None = None
+        self,
+        shape: tuple[int | None, ...],
+        dtype: str,
+        samples: tuple[Any, ...] | None = None,
+        batches: tuple[Any, Any] | None = None,
     ) -> None:
         self.shape, self.dtype, self.batches = shape, dtype, batches
         self.samples = samples if samples is not None else stand_in_shapes(shape)
@@ -43,7 +47,11 @@ class Spec:
     @property
     def varies(self) -> bool:
         """Whether the value depends on the size of the batch."""
-        return self.is_number or self.batches is not None or any(d is None and s == 0 for d, s in zip(self.shape, self.samples[0], strict=True))
+        return (
+            self.is_number
+            or self.batches is not None
+            or any(d is None and s == 0 for d, s in zip(self.shape, self.samples[0], strict=True))
+        )
 
     def concrete(self, sample: int = 0, batch: int | None = None) -> Any:
         """Returns the shape (or number) for a sample, or for a batch of 2 or 3."""
@@ -129,7 +137,19 @@ class Node:
         passed: names of keyword arguments that no user wrote (masks handed on).
     """
 
-    __slots__ = ("args", "implicit", "kind", "kwargs", "name", "outputs", "passed", "source", "structure", "target", "__weakref__")
+    __slots__ = (
+        "args",
+        "implicit",
+        "kind",
+        "kwargs",
+        "name",
+        "outputs",
+        "passed",
+        "source",
+        "structure",
+        "target",
+        "__weakref__",
+    )
 
     def __init__(
         self,

@@ -260,7 +260,22 @@ def _size_operator(name: str) -> Callable[..., Any]:
     return method
 
 
-for _name in ("add", "radd", "sub", "rsub", "mul", "rmul", "truediv", "rtruediv", "floordiv", "rfloordiv", "mod", "rmod", "pow", "neg"):
+for _name in (
+    "add",
+    "radd",
+    "sub",
+    "rsub",
+    "mul",
+    "rmul",
+    "truediv",
+    "rtruediv",
+    "floordiv",
+    "rfloordiv",
+    "mod",
+    "rmod",
+    "pow",
+    "neg",
+):
     setattr(SymbolicSize, f"__{_name}__", _size_operator(_name))
 
 _UFUNCS: dict[str, Any] = {
@@ -292,7 +307,15 @@ def record_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
         return rewritten
     _check_captured(args, kwargs, function)
     by_value.check_pieces(function, args, kwargs)
-    node = Node("function", function, name or function.__name__.strip("_"), to_refs(args), to_refs(kwargs), user_source(), context.implicit)
+    node = Node(
+        "function",
+        function,
+        name or function.__name__.strip("_"),
+        to_refs(args),
+        to_refs(kwargs),
+        user_source(),
+        context.implicit,
+    )
     result = record(node, function)
     by_value.free_axes(node, result)
     if isinstance(result, Symbol):
@@ -331,7 +354,9 @@ def symbol_for(ref: Ref) -> Symbol:
 
 def explain(error: Exception, node: Node) -> Exception:
     """Adds to an error which call failed, on which shapes, from which earlier calls and source lines."""
-    lines = [f"{'Layer' if node.kind == 'module' else 'Function'} {node.name!r} was called at {node.where() or 'an unknown line'} on:"]
+    lines = [
+        f"{'Layer' if node.kind == 'module' else 'Function'} {node.name!r} was called at {node.where() or 'an unknown line'} on:"
+    ]
     for ref in node.visible_refs():
         made = f", made by {ref.node.name!r}" + (f" at {ref.node.where()}" if ref.node.where() else "")
         lines.append(f"  shape {ref.spec.shape}, dtype {ref.spec.dtype}{made}")

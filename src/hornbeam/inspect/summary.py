@@ -49,7 +49,9 @@ def print_summary(
 def as_text(parts: list[Any], width: int) -> str:
     """Returns rich renderables as plain text."""
     out = io.StringIO()
-    console = rich.console.Console(file=out, width=width, highlight=False, color_system=None, force_terminal=False, force_jupyter=False)
+    console = rich.console.Console(
+        file=out, width=width, highlight=False, color_system=None, force_terminal=False, force_jupyter=False
+    )
     for part in parts:
         console.print(part)
     return out.getvalue()
@@ -62,7 +64,13 @@ def clean(name: Any) -> str:
 
 
 def _table(rows: list[Row], connections: bool, trainable: bool, width: int, positions: Any) -> rich.table.Table:
-    headers = ["Layer (type)", "Output Shape", "Param #", *(["Connected to"] if connections else []), *(["Trainable"] if trainable else [])]
+    headers = [
+        "Layer (type)",
+        "Output Shape",
+        "Param #",
+        *(["Connected to"] if connections else []),
+        *(["Trainable"] if trainable else []),
+    ]
     shares = _shares(len(headers), connections, trainable, width, positions)
     table = rich.table.Table(width=width, box=rich.box.HEAVY_HEAD, show_lines=True, expand=False)
     for header, share in zip(headers, shares, strict=True):
@@ -81,7 +89,11 @@ def _shares(count: int, connections: bool, trainable: bool, width: int, position
             raise ValueError(f"summary: `positions` needs {count} values, one per column. Received: {positions}")
         parts = [b - a for a, b in zip([0, *ends], ends, strict=False)]
     else:
-        parts = [30, 24, 13, *([24] if connections else []), *([11] if trainable else [])] if connections else [38, 28, 18, *([11] if trainable else [])]
+        parts = (
+            [30, 24, 13, *([24] if connections else []), *([11] if trainable else [])]
+            if connections
+            else [38, 28, 18, *([11] if trainable else [])]
+        )
     scale = free / sum(parts)
     sizes = [max(4, int(p * scale)) for p in parts]
     sizes[0] += free - sum(sizes)
@@ -140,7 +152,11 @@ def _totals(model: nn.Module) -> list[rich.text.Text]:
     frozen = [w for w in weights if not w.requires_grad]
     lines = [("Total params", weights), ("Trainable params", learns), ("Non-trainable params", frozen)]
     optimizer = getattr(model, "optimizer", None)
-    slots = [v for v in getattr(optimizer, "variables", ()) or () if isinstance(v, torch.Tensor)] if getattr(optimizer, "built", False) else []
+    slots = (
+        [v for v in getattr(optimizer, "variables", ()) or () if isinstance(v, torch.Tensor)]
+        if getattr(optimizer, "built", False)
+        else []
+    )
     if slots:
         total = [*weights, *slots]
         lines = [("Total params", total), *lines[1:], ("Optimizer params", slots)]
@@ -150,7 +166,9 @@ def _totals(model: nn.Module) -> list[rich.text.Text]:
 def _notes(rows: list[Row], graph: Any) -> list[rich.text.Text]:
     notes: list[str] = []
     if graph is None:
-        notes.append("The model has no shapes yet: call build((None, ...)) or summary(input_shape=(None, ...)), or call it on data.")
+        notes.append(
+            "The model has no shapes yet: call build((None, ...)) or summary(input_shape=(None, ...)), or call it on data."
+        )
     if isinstance(graph, Recording) and graph.reads:
         places = ", ".join(f"{file}:{line}" for file, line in graph.reads[:3])
         notes.append(f"The model's Python looks at values (at {places}): other values may take another way than these rows show.")

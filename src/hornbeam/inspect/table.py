@@ -92,7 +92,11 @@ def _walk(model: nn.Module, graph: Graph, expand: bool, depth: int) -> list[Row]
     listed = list(rows.values())
     if isinstance(graph, Recording):
         called = {id(m) for r in listed if r.module is not None for m in r.module.modules()}
-        listed += [_row_of_module(model, m, None, depth) for m in _children(model) if id(m) not in called and not _has_called_part(m, called)]
+        listed += [
+            _row_of_module(model, m, None, depth)
+            for m in _children(model)
+            if id(m) not in called and not _has_called_part(m, called)
+        ]
     return [r for row in listed for r in (row, *_inner(row, expand, depth))]
 
 
@@ -144,7 +148,9 @@ def _row_of_node(model: nn.Module, node: Node, module: nn.Module | None, depth: 
     if module is not None:
         row = _row_of_module(model, module, shape, depth)
         return row
-    kind = "InputLayer" if node.kind == "input" else type(node.target).__name__ if node.kind == "operation" else home_of(node.target)
+    kind = (
+        "InputLayer" if node.kind == "input" else type(node.target).__name__ if node.kind == "operation" else home_of(node.target)
+    )
     return Row(node.name, kind, shape, 0, depth=depth)
 
 
@@ -156,7 +162,9 @@ def _row_of_module(model: nn.Module, module: nn.Module, shape: Any, depth: int) 
     weights = weights_of(module)
     learns = [w for w in weights if w.requires_grad]
     trainable = None if not weights else bool(learns)
-    return Row(layer_name(model, module), type(module).__name__, shape, sum(w.numel() for w in weights), [], trainable, depth, module)
+    return Row(
+        layer_name(model, module), type(module).__name__, shape, sum(w.numel() for w in weights), [], trainable, depth, module
+    )
 
 
 def weights_of(module: nn.Module) -> list[torch.Tensor]:
@@ -178,7 +186,10 @@ def home_of(function: Any) -> str:
         place: Any = torch
         for part in home.split(".")[1:]:
             place = getattr(place, part)
-        if getattr(place, name, None) is function or getattr(place, name.removeprefix(home.split(".")[-1] + "_"), None) is function:
+        if (
+            getattr(place, name, None) is function
+            or getattr(place, name.removeprefix(home.split(".")[-1] + "_"), None) is function
+        ):
             return home
     if name == "__get__" or name in ("set_item", "in_copy"):
         return "torch.Tensor"

@@ -102,6 +102,7 @@ from hornbeam.layers.resizing import ZeroPadding2D as ZeroPadding2D
 from hornbeam.layers.resizing import ZeroPadding3D as ZeroPadding3D
 from hornbeam.layers.serialization import deserialize as deserialize
 from hornbeam.layers.serialization import serialize as serialize
+from hornbeam.layers.spectral_normalization import SpectralNormalization as SpectralNormalization
 from hornbeam.layers.wrappers import Bidirectional as Bidirectional
 from hornbeam.layers.wrappers import TimeDistributed as TimeDistributed
 from hornbeam.layers.wrappers import Wrapper as Wrapper

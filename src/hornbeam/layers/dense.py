@@ -61,11 +61,19 @@ class Dense(Layer):
         if features is None:
             raise ValueError(f"Dense layer {self.name!r} needs a known last axis. Received: input shape {tuple(input_shape)}.")
         self.kernel = self.add_weight(
-            (features, self.units), self.kernel_initializer, regularizer=self.kernel_regularizer, constraint=self.kernel_constraint, name="kernel"
+            (features, self.units),
+            self.kernel_initializer,
+            regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint,
+            name="kernel",
         )
         if self.use_bias:
             self.bias = self.add_weight(
-                (self.units,), self.bias_initializer, regularizer=self.bias_regularizer, constraint=self.bias_constraint, name="bias"
+                (self.units,),
+                self.bias_initializer,
+                regularizer=self.bias_regularizer,
+                constraint=self.bias_constraint,
+                name="bias",
             )
         else:
             self.bias = None

@@ -42,7 +42,9 @@ class InputLayer(Layer):
         if batch_shape is None:
             batch_shape = (batch_size, *_checked(shape, self.name))
         elif shape is not None:
-            raise ValueError(f"Input {self.name!r}: give `shape` or `batch_shape`, not both. Received: shape={shape}, batch_shape={batch_shape}")
+            raise ValueError(
+                f"Input {self.name!r}: give `shape` or `batch_shape`, not both. Received: shape={shape}, batch_shape={batch_shape}"
+            )
         if sparse or ragged:
             raise ValueError(f"Input {self.name!r}: torch models take dense tensors. Received: sparse={sparse}, ragged={ragged}")
         self.batch_shape = _checked(batch_shape, self.name)
@@ -78,7 +80,9 @@ class InputLayer(Layer):
 def _checked(shape: Any, name: str) -> tuple[int | None, ...]:
     if isinstance(shape, int) or shape is None or isinstance(shape, str):
         hint = f" Write shape=({shape},)." if isinstance(shape, int) else ""
-        raise ValueError(f"Input {name!r} needs `shape`, a tuple of sizes without the batch axis. Received: shape={shape!r}.{hint}")
+        raise ValueError(
+            f"Input {name!r} needs `shape`, a tuple of sizes without the batch axis. Received: shape={shape!r}.{hint}"
+        )
     sizes = tuple(shape)
     for size in sizes:
         if size is not None and (isinstance(size, bool) or not hasattr(size, "__index__") or int(size) < 0):

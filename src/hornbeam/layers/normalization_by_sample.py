@@ -150,6 +150,7 @@ class GroupNormalization(ScaledNormalization):
         x = inputs if inputs.is_floating_point() else inputs.to(self._compute)
         gamma, beta = self.gamma, self.beta
         view = channel_view(in_dtype_of(gamma if gamma is not None else beta, x), self.axis)
+        view = view.contiguous()  # torch 2.13's backward on the CPU crashes on channels-last input that takes no gradient
         y = torch.group_norm(view, self.groups, gamma, beta if gamma is not None else None, self.epsilon)
         if gamma is None and beta is not None:  # torch's kernel has no gradient for a shift alone
             y = y + beta.view(-1, *(1,) * (view.dim() - 2))

@@ -38,7 +38,9 @@ def clone_model(
     """
     if not isinstance(model, GraphModel):
         if clone_function is not None or input_tensors is not None:
-            raise ValueError(f"clone_model takes clone_function and input_tensors for Sequential and functional models only. Received: {type(model).__name__}.")
+            raise ValueError(
+                f"clone_model takes clone_function and input_tensors for Sequential and functional models only. Received: {type(model).__name__}."
+            )
         return type(model).from_config(model.get_config())
 
     def clone(layer: Any) -> Any:
@@ -47,7 +49,11 @@ def clone_model(
         return clone_function(layer) if clone_function is not None else _clone(layer)
 
     if isinstance(model, Sequential) and input_tensors is None and call_function is None:
-        source = [InputLayer(batch_shape=m.batch_shape, dtype=m.dtype, name=m.name) for m in model._modules.values() if isinstance(m, InputLayer)]
+        source = [
+            InputLayer(batch_shape=m.batch_shape, dtype=m.dtype, name=m.name)
+            for m in model._modules.values()
+            if isinstance(m, InputLayer)
+        ]
         return Sequential([*source[:1], *[clone(layer) for layer in model.layers]], name=model.name)
     graph = model._graph
     made: dict[Any, Any] = {}
@@ -62,12 +68,18 @@ def clone_model(
     def tensor(path: str) -> Any:
         if path not in held:
             old = model._held(path)
-            held[path] = nn.Parameter(old.detach().clone(), old.requires_grad) if isinstance(old, nn.Parameter) and old.requires_grad else old.detach().clone()
+            held[path] = (
+                nn.Parameter(old.detach().clone(), old.requires_grad)
+                if isinstance(old, nn.Parameter) and old.requires_grad
+                else old.detach().clone()
+            )
         return held[path]
 
     inputs = model.input if input_tensors is None else input_tensors
     if input_tensors is None:
-        inputs = tree.map_leaves(lambda r: InputLayer(batch_shape=r.spec.shape, dtype=r.spec.dtype, name=r.node.name).output, graph.input_nest)
+        inputs = tree.map_leaves(
+            lambda r: InputLayer(batch_shape=r.spec.shape, dtype=r.spec.dtype, name=r.node.name).output, graph.input_nest
+        )
     outputs = graph.replay(symbols_in(inputs), child, tensor, masks=True)
     return Functional(inputs, outputs, name=model.name)
 

@@ -121,13 +121,17 @@ def _name_of(model: Any, node: Node) -> str:
 def _described(model: Any, node: Node, name: str) -> dict[str, Any]:
     if node.kind == "function":
         if id(node.target) not in _names():
-            raise ValueError(f"Model {model.name!r} calls {node.target!r} in {name!r}, which has no name a config could hold. Put it into a Layer.")
+            raise ValueError(
+                f"Model {model.name!r} calls {node.target!r} in {name!r}, which has no name a config could hold. Put it into a Layer."
+            )
         return registry.serialize_keras_object(TorchFunction(_names()[id(node.target)], name))
     if node.kind == "operation":
         return registry.serialize_keras_object(node.target)
     child = model._child(node.target)
     if not isinstance(child, Layer):
-        raise ValueError(f"Model {model.name!r} holds the plain torch module {name!r} ({type(child).__name__}), which has no config. Wrap it in a Layer.")
+        raise ValueError(
+            f"Model {model.name!r} holds the plain torch module {name!r} ({type(child).__name__}), which has no config. Wrap it in a Layer."
+        )
     return registry.serialize_keras_object(child)
 
 
@@ -145,7 +149,10 @@ def _nest(write: Callable[[Any], Any], value: Any) -> Any:
 def _write(model: Any, value: Any, history: Callable[[Ref], list[Any]]) -> Any:
     if type(value) is Ref:
         spec = value.spec
-        return {"class_name": "__keras_tensor__", "config": {"shape": list(spec.shape), "dtype": spec.dtype, "keras_history": history(value)}}
+        return {
+            "class_name": "__keras_tensor__",
+            "config": {"shape": list(spec.shape), "dtype": spec.dtype, "keras_history": history(value)},
+        }
     if type(value) is Held:
         return registry.serialize_keras_object(model._held(value.path).detach().cpu())
     if value is Ellipsis:
@@ -162,7 +169,10 @@ def _write(model: Any, value: Any, history: Callable[[Ref], list[Any]]) -> Any:
 
 def graph_from_config(config: dict[str, Any]) -> tuple[Any, Any]:
     """Returns symbolic inputs and outputs for a functional config."""
-    layers = {entry["name"]: registry.deserialize_keras_object({k: v for k, v in entry.items() if k not in ("name", "inbound_nodes")}) for entry in config["layers"]}
+    layers = {
+        entry["name"]: registry.deserialize_keras_object({k: v for k, v in entry.items() if k not in ("name", "inbound_nodes")})
+        for entry in config["layers"]
+    }
     results: dict[tuple[str, int], list[Any]] = {}
     waiting: list[tuple[str, int, dict[str, Any]]] = []
     for entry in config["layers"]:
@@ -182,7 +192,9 @@ def graph_from_config(config: dict[str, Any]) -> tuple[Any, Any]:
             args, kwargs = _read(call.get("args", []), find), _read(call.get("kwargs", {}), find)
             results[name, index] = symbols_in(layers[name](*args, **kwargs))
         if len(left) == len(waiting):
-            raise ValueError(f"The config's calls of {', '.join(sorted({n for n, _, _ in left}))} need values that nothing in it makes.")
+            raise ValueError(
+                f"The config's calls of {', '.join(sorted({n for n, _, _ in left}))} need values that nothing in it makes."
+            )
         waiting = left
     return _places(config["input_layers"], find), _places(config["output_layers"], find)
 

@@ -138,7 +138,11 @@ class GraphModel(Model):
                 raise ValueError(
                     f"Model {self.name!r} is missing input {missing[0]!r}. It takes: {', '.join(map(repr, wanted))}. Received keys: {', '.join(map(repr, inputs))}."
                 )
-            flat = tree.leaves({n: inputs[n] for n in wanted}) if isinstance(nest, dict) and wanted == list(nest) else [inputs[n] for n in wanted]
+            flat = (
+                tree.leaves({n: inputs[n] for n in wanted})
+                if isinstance(nest, dict) and wanted == list(nest)
+                else [inputs[n] for n in wanted]
+            )
         else:
             flat = [inputs] if isinstance(inputs, torch.Tensor) else tree.leaves(inputs)
         if len(flat) != len(self._graph.inputs):
@@ -149,7 +153,11 @@ class GraphModel(Model):
         return [self._fitted(x, ref) for x, ref in zip(flat, self._graph.inputs, strict=True)]
 
     def _fitted(self, x: Any, ref: Any) -> Any:
-        if isinstance(x, torch.Tensor) and x.is_floating_point() != ref.spec.dtype.startswith(("float", "bfloat")) and not x.is_floating_point():
+        if (
+            isinstance(x, torch.Tensor)
+            and x.is_floating_point() != ref.spec.dtype.startswith(("float", "bfloat"))
+            and not x.is_floating_point()
+        ):
             return calls.keep_mask(x.to(self._compute), x)
         return x
 
@@ -202,7 +210,10 @@ class GraphModel(Model):
         """Returns symbolic outputs for symbolic inputs: the graph's own where the shapes are the same."""
         flat = self._flatten(inputs)
         own = self._graph.inputs
-        if all(x.spec == r.spec and (x.spec.samples, x.spec.batches) == (r.spec.samples, r.spec.batches) for x, r in zip(flat, own, strict=True)):
+        if all(
+            x.spec == r.spec and (x.spec.samples, x.spec.batches) == (r.spec.samples, r.spec.batches)
+            for x, r in zip(flat, own, strict=True)
+        ):
             return tree.map_leaves(lambda r: symbolic.symbol_for(r), self._graph.output_nest)
         return self._replay(flat)
 
@@ -363,7 +374,9 @@ def _check_names(model: Functional, graph: Graph) -> None:
     named: dict[str, Any] = {}
     for node in graph.nodes:
         if isinstance(node.target, Layer) and named.setdefault(node.target.name, node.target) is not node.target:
-            raise ValueError(f"Model {model.name!r} has two layers named {node.target.name!r}. Give each layer a name of its own.")
+            raise ValueError(
+                f"Model {model.name!r} has two layers named {node.target.name!r}. Give each layer a name of its own."
+            )
 
 
 @public("keras.src.models.functional.Functional")

@@ -54,6 +54,8 @@ class Model(Layer):
                 f"{type(self).__name__} takes `inputs` and `outputs`, or nothing where it is subclassed. Received {len(args)} argument(s)."
                 f" A list of layers makes a Sequential."
             )
+        if kwargs.keys() & {"inputs", "outputs"}:
+            raise TypeError(f"{type(self).__name__} takes `inputs` and `outputs` together. Received only: {', '.join(kwargs)}.")
         super().__init__(**kwargs)
 
     graph: Any = None  # of a model that is a graph; others are recorded to be looked at
@@ -84,7 +86,9 @@ class Model(Layer):
         named = {layer_name(self, layer): layer for layer in layers}
         if name in named:
             return named[name]
-        raise ValueError(f"Model {self.name!r} has no layer {name!r}.{did_you_mean(name, named)} Layers: {', '.join(map(repr, named))}.")
+        raise ValueError(
+            f"Model {self.name!r} has no layer {name!r}.{did_you_mean(name, named)} Layers: {', '.join(map(repr, named))}."
+        )
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:

@@ -78,7 +78,9 @@ class Sequential(GraphModel):
             hint = " Pass the layer itself, without calling it." if isinstance(layer, symbolic.Symbol) else (
                 f" Wrap a function: Lambda({getattr(layer, '__name__', 'f')})." if callable(layer) and not isinstance(layer, type)
                 else f" Make an instance: {layer.__name__}(...)." if isinstance(layer, type) else "")  # fmt: skip
-            raise TypeError(f"Sequential {self.name!r} takes layers and torch modules. Received: {layer!r} ({type(layer).__name__}).{hint}")
+            raise TypeError(
+                f"Sequential {self.name!r} takes layers and torch modules. Received: {layer!r} ({type(layer).__name__}).{hint}"
+            )
         name = getattr(layer, "name", None)
         if name is not None and any(getattr(m, "name", None) == name for m in self._all()):
             raise ValueError(f"Sequential {self.name!r} has a layer named {name!r} already. Give each layer a name of its own.")
@@ -105,7 +107,13 @@ class Sequential(GraphModel):
         """Records the new layer's call at once where shapes are known, so that a misfit shows at the user's line."""
         if isinstance(layer, InputLayer):
             self.__dict__["_last"] = layer.output
-        elif self._last is None and len(self._chain) == 1 and isinstance(layer, GraphModel) and layer._graph is not None and len(layer.inputs) == 1:
+        elif (
+            self._last is None
+            and len(self._chain) == 1
+            and isinstance(layer, GraphModel)
+            and layer._graph is not None
+            and len(layer.inputs) == 1
+        ):
             first = layer.inputs[0]
             self._start(first.shape, first.dtype)
         elif self._last is not None:
@@ -164,7 +172,9 @@ class Sequential(GraphModel):
             self._refresh()
             return
         if not isinstance(input_shape, (tuple, list)):
-            raise ValueError(f"Sequential {self.name!r} needs a tuple with the batch axis to be built, such as (None, 3). Received: {input_shape!r}")
+            raise ValueError(
+                f"Sequential {self.name!r} needs a tuple with the batch axis to be built, such as (None, 3). Received: {input_shape!r}"
+            )
         self._start(tuple(input_shape), context.build_dtype or self._input_kind())
         self._refresh()
 
