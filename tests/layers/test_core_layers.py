@@ -76,7 +76,7 @@ LAMBDAS = [
 ]
 
 
-@pytest.mark.parametrize(("function", "kwargs"), LAMBDAS, ids=str)
+@pytest.mark.parametrize(("function", "kwargs"), LAMBDAS, ids=lambda v: getattr(v, "__name__", str(v)))
 @pytest.mark.parametrize("training", [None, True])
 def test_lambda(function, kwargs, training):
     kwargs = {"function": function, **kwargs}

@@ -163,8 +163,8 @@ class _Walk:
             kind = _function_name(node, row)
             made = Box(place, row.name, kind, family_of_function(kind), 0, shapes, dtypes, group=group)
         else:
-            module, learns = row.module, row.trainable
-            made = Box(place, row.name, row.kind, family_of(module), row.params, shapes, dtypes, learns, _activation(module), module, group)
+            made = Box(place, row.name, row.kind, family_of(row.module), row.params, shapes, dtypes, group=group)
+            made.trainable, made.activation, made.module = row.trainable, _activation(row.module), row.module
         self.diagram.boxes.append(made)
         return made
 
@@ -193,7 +193,7 @@ _LAYERS = {
     "pooling": r".*Pool(ing)?.*",
     "convolution": r".*Conv.*",
     "regularization": r".*(Dropout|Noise|DropPath|ActivityRegularization).*",
-    "reshape": r"(Unf|F)latten|Reshape|Permute|RepeatVector|Identity|Masking|.*(Padding|Cropping|Up[sS]ampl|Resiz|Shuffle|Pad[123]d).*",
+    "reshape": r"(Unf|F)latten|Reshape|Permute|RepeatVector|Identity|Masking|.*(Padding|Cropping|Up[sS]ampl|Shuffle|Pad[123]d).*",
     "merge": r"Add|Subtract|Multiply|Average|Maximum|Minimum|Concatenate|Dot",
     "activation": r".*(ReLU|ELU|SiLU|Activation|Softmax|Softmin|Sigmoid|Tanh|Softplus|Softsign|Mish|Hardswish)",
     "dense": r".*(Dense|Linear)",
@@ -206,7 +206,7 @@ _FUNCTIONS = {
     "pooling": r".*_pool.*",
     "convolution": r"conv(_transpose)?[123]d",
     "regularization": r".*dropout.*",
-    "reshape": r"(un)?(flatten|squeeze)|reshape|view|permute|transpose|(swap|move)ax[ei]s|expand|pad|getitem|chunk|split|interpolate|m?[tT]",
+    "reshape": r"(un)?(flatten|squeeze)|reshape|view|permute|transpose|(swap|move)ax[ei]s|expand|pad|getitem|chunk|split|m?[tT]",
     "merge": r"(i|r)?(add|sub|mul|div|truediv)|subtract|multiply|cat|concat|concatenate|stack|maximum|minimum|where",
     "activation": r"(log_)?softmax|sigmoid|tanh|mish|hard.*|.*elu6?_?|silu|logsigmoid|softplus|softsign|swish",
     "dense": r"r?matmul|mm|bmm|linear|einsum|dot|baddbmm|addmm",

@@ -135,7 +135,8 @@ def _graph(diagram: Diagram, size: Any, room: Any, captions: Any, taps: Any, lin
 def _run(graph: Any, down: bool, heavy: bool, crowded: bool) -> Any:
     """Brandes-Köpf placement centres and keeps chains straight; network simplex stays narrow where lines are dense."""
     graphlay = library("graphlay")
-    quick = {"order_seeds": 1, "order_sweeps": 2, "exhaustive_layer_max": 2, "sifting_rounds": 0, "pullin_rounds": 0, "kick_patience": 0}
+    off = dict.fromkeys(("sifting_rounds", "pullin_rounds", "kick_patience"), 0)
+    quick = {"order_seeds": 1, "order_sweeps": 2, "exhaustive_layer_max": 2, **off}
     gaps = {"layer_gap": 28 if down else 36, "node_gap": 24, "dummy_gap": 16, "port_gap": 12, "stub": 8}
     options = {
         "direction": "topbottom" if down else "leftright",

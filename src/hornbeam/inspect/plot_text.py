@@ -83,10 +83,11 @@ def clean(name: Any) -> str:
 def number(n: int) -> str:
     """Returns a count in three digits.
 
-    >>> number(9248), number(128)
-    ('9.25 k', '128')
+    >>> number(9248), number(128), number(999_999)
+    ('9.25 k', '128', '1 M')
     """
-    return next((f"{n / size:.3g} {unit}" for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)) if n >= size), str(n))
+    units = (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3))
+    return next((f"{n / size:.3g} {unit}" for unit, size in units if n >= 0.9995 * size), str(n))
 
 
 def shape_text(shape: tuple[int | None, ...], whole: bool) -> str:

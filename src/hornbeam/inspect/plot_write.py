@@ -134,5 +134,6 @@ def _rectangle(mark: Rectangle) -> list[tuple]:  # type: ignore[type-arg]
     right, low = x + w, y + h
     return [
         ("M", x + r, y), ("L", right - r, y), ("Q", right, y, right, y + r), ("L", right, low - r),
-        ("Q", right, low, right - r, low), ("L", x + r, low), ("Q", x, low, x, low - r), ("L", x, y + r), ("Q", x, y, x + r, y), ("Z",),
+        ("Q", right, low, right - r, low), ("L", x + r, low), ("Q", x, low, x, low - r),
+        ("L", x, y + r), ("Q", x, y, x + r, y), ("Z",),
     ]  # fmt: skip

@@ -18,6 +18,7 @@ from hornbeam.graph.context import setting
 from hornbeam.graph.graph import Graph
 from hornbeam.graph.lower import Lowered, failing_node, lower
 from hornbeam.graph.node import Held, Node
+from hornbeam.graph.verify import verify
 from hornbeam.layers.input import InputLayer
 from hornbeam.models.config import graph_config, graph_from_config
 from hornbeam.models.model import Model
@@ -47,6 +48,7 @@ class GraphModel(Model):
         self._hold_captured(graph)
         d["_graph"], d["_symbols"], d["_masked"] = graph, None, {}
         d["_makes_mask"] = False
+        verify(graph)
         self._lower()
         self._mark_built((self._shapes(),))
 
@@ -324,6 +326,7 @@ class GraphModel(Model):
             if node.kind in ("module", "input") and node.target == key:
                 node.target = name
         self.__dict__["_masked"] = {}
+        verify(self._graph)
         self._lower()
 
     def __getstate__(self) -> dict[str, Any]:

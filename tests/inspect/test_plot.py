@@ -1,0 +1,431 @@
+from __future__ import annotations
+
+import struct
+import sys
+from itertools import pairwise
+from pathlib import Path
+from xml.etree import ElementTree
+
+import keras as theirs
+import pytest
+import torch
+import torch.nn.functional as F
+from signatures import parameters
+
+import hornbeam as keras
+from hornbeam import layers
+from hornbeam.inspect import plot_write
+from hornbeam.inspect.plot import Picture
+from hornbeam.inspect.plot_diagram import family_of, family_of_function
+from hornbeam.inspect.plot_scene import _Scene, bounds
+from hornbeam.utils import model_to_dot, plot_model
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def branches() -> keras.Model:
+    x = inputs = keras.Input((28, 28, 1), name="image")
+    x = torch.relu(layers.Conv2D(8, 3, padding="same", name="first")(x))
+    a, b = layers.Conv2D(8, 3, padding="same", name="a")(x), layers.Conv2D(8, 5, padding="same", name="b")(x)
+    x = layers.Flatten()(layers.Concatenate(name="join")([a, b]))
+    return keras.Model(inputs, layers.Dense(10, activation="softmax", name="digit")(x), name="branches")
+
+
+def siamese() -> keras.Model:
+    i = keras.Input((8,))
+    tower = keras.Model(i, layers.Dense(4, name="embed")(torch.tanh(i)), name="tower")
+    left, right = keras.Input((8,), name="left"), keras.Input((8,), name="right")
+    return keras.Model([left, right], tower(left) - tower(right), name="siamese")
+
+
+def block(name: str, width: int = 8) -> keras.Model:
+    i = keras.Input((width,))
+    return keras.Model(i, layers.Add()([i, layers.Dense(width)(layers.LayerNormalization()(i))]), name=name)
+
+
+def stacked(count: int) -> keras.Model:
+    x = inputs = keras.Input((8,))
+    for k in range(count):
+        x = block(f"block{k}")(x)
+    return keras.Model(inputs, layers.Dense(2)(x), name="stacked")
+
+
+def chain(count: int) -> keras.Model:
+    x = inputs = keras.Input((4,))
+    for _ in range(count):
+        x = layers.Dense(4)(x)
+    return keras.Model(inputs, x)
+
+
+def unet() -> keras.Model:
+    x = inputs = keras.Input((32, 32, 3))
+    skips = []
+    for c in (4, 8, 16):
+        skips.append(torch.relu(layers.Conv2D(c, 3, padding="same")(x)))
+        x = layers.MaxPooling2D()(skips[-1])
+    for c in (16, 8, 4):
+        x = layers.Concatenate()([skips.pop(), layers.Conv2DTranspose(c, 2, strides=2)(x)])
+    return keras.Model(inputs, layers.Conv2D(1, 1)(x))
+
+
+class Net(keras.Model):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = layers.Conv2D(4, 3), torch.nn.BatchNorm2d(4)
+        self.body = keras.Sequential([layers.Dense(8), layers.Dropout(0.5)], name="body")
+
+    def call(self, x: torch.Tensor) -> torch.Tensor:
+        return F.gelu(self.body(self.norm(self.conv(x).permute(0, 3, 1, 2)).flatten(1)))
+
+
+def built() -> Net:
+    net = Net()
+    net.build((None, 8, 8, 1))
+    return net
+
+
+def drawn(model: torch.nn.Module, **options: object) -> Picture:
+    return plot_model(model, to_file=None, **options)
+
+
+def elements(picture: Picture, kind: str) -> list[ElementTree.Element]:
+    return [g for g in ElementTree.fromstring(picture.svg).iter(f"{SVG}g") if g.get("class") == kind]
+
+
+def texts(element: ElementTree.Element) -> list[str]:
+    return [t.text or "" for t in element.iter(f"{SVG}text")]
+
+
+def words(picture: Picture) -> list[str]:
+    return texts(ElementTree.fromstring(picture.svg))
+
+
+# -- what is drawn
+
+
+def test_a_box_per_call_and_an_edge_per_connection():
+    picture = drawn(branches(), show_layer_names=True)
+    assert [texts(g)[0] for g in elements(picture, "box")] == ["image", "first", "relu", "a", "b", "join", "flatten", "digit"]
+    titles = [g.find(f"{SVG}title").text for g in elements(picture, "edge")]
+    assert sorted(titles) == sorted([
+        "image → first", "first → relu", "relu → a", "relu → b", "a → join", "b → join", "join → flatten", "flatten → digit",
+    ])  # fmt: skip
+
+
+def test_classes_head_the_boxes_unless_names_are_asked_for():
+    heads = [texts(g)[0] for g in elements(drawn(branches()), "box")]
+    assert heads == ["Input", "Conv2D", "relu", "Conv2D", "Conv2D", "Concatenate", "Flatten", "Dense"]
+
+
+def test_shapes_stand_where_they_change():
+    boxes = {texts(g)[0]: texts(g)[1:] for g in elements(drawn(branches(), show_layer_names=True), "box")}
+    assert boxes["first"] == ["Conv2D · 80 weights", "28 × 28 × 8"]
+    assert boxes["relu"] == []
+    assert boxes["join"][-1] == "28 × 28 × 16"
+    assert boxes["digit"][-1] == "10"
+
+
+def test_everything_that_can_be_shown():
+    model = branches()
+    model.get_layer("first").trainable = False
+    picture = drawn(model, show_shapes=True, show_dtype=True, show_layer_names=True, show_layer_activations=True, show_trainable=True)
+    boxes = {texts(g)[0]: texts(g)[1:] for g in elements(picture, "box")}
+    assert boxes["first"] == ["Conv2D · 80 weights", "linear · frozen", "(None, 28, 28, 8) float32"]
+    assert boxes["digit"][1] == "softmax · trainable"
+    assert boxes["relu"] == ["(None, 28, 28, 8) float32"]
+
+
+def test_calls_of_one_layer_carry_one_number_and_are_linked():
+    picture = drawn(siamese(), expand_nested=True, show_layer_names=True)
+    embeds = [texts(g) for g in elements(picture, "box") if texts(g)[0] == "embed"]
+    assert [t[-1] for t in embeds] == ["1", "1"]
+    assert len(elements(picture, "link")) == 1
+    assert [g.find(f"{SVG}title").text for g in elements(picture, "group")] == ["tower · call 1", "tower · call 2"]
+    closed = drawn(siamese(), show_layer_names=True)
+    assert [texts(g)[0] for g in elements(closed, "box")] == ["left", "right", "tower", "tower", "sub"]
+
+
+def test_a_layer_in_a_loop_is_numbered_at_each_call():
+    x = inputs = keras.Input((4,))
+    cell = layers.Dense(4)
+    for _ in range(3):
+        x = cell(x)
+    assert [texts(g)[-1] for g in elements(drawn(keras.Model(inputs, x)), "box")] == ["4", "1", "1", "1"]
+
+
+def test_nested_edges_lead_to_the_layers_inside():
+    picture = drawn(siamese(), expand_nested=True, show_layer_names=True)
+    titles = [g.find(f"{SVG}title").text for g in elements(picture, "edge")]
+    assert sorted(titles) == sorted(["left → tanh", "tanh → embed", "right → tanh", "tanh → embed", "embed → sub", "embed → sub"])
+
+
+def test_subclassed_models_are_drawn_from_their_recording():
+    boxes = [texts(g)[0] for g in elements(drawn(built(), show_layer_names=True, expand_nested=True), "box")]
+    assert [b.rstrip("_0123456789") for b in boxes] == ["input", "conv2d", "permute", "norm", "flatten", "dense", "dropout", "gelu"]
+
+
+def test_a_sequential_shows_its_input():
+    picture = drawn(keras.Sequential([keras.Input((4,)), layers.Dense(2)]))
+    assert [texts(g)[0] for g in elements(picture, "box")] == ["Input", "Dense"]
+    assert len(elements(picture, "edge")) == 1
+
+
+def test_several_outputs_lead_to_their_own_targets():
+    inputs = keras.Input((3, 4))
+    y, h, c = layers.LSTM(5, return_sequences=True, return_state=True, name="lstm")(inputs)
+    picture = drawn(keras.Model(inputs, [layers.Dense(2, name="each")(y), layers.Add(name="both")([h, c])]), show_layer_names=True)
+    assert {texts(g)[0]: texts(g)[-1] for g in elements(picture, "box")}["lstm"] == "3 × 5, 5"
+    titles = [g.find(f"{SVG}title").text for g in elements(picture, "edge")]
+    assert sorted(titles)[-2:] == ["lstm → both", "lstm → each"]
+
+
+def test_layer_range():
+    picture = drawn(branches(), show_layer_names=True, layer_range=("a", "join"))
+    assert [texts(g)[0] for g in elements(picture, "box")] == ["a", "b", "join"]
+    assert len(elements(picture, "edge")) == 2
+
+
+def test_equal_blocks_are_drawn_once_where_there_are_many():
+    unfolded = drawn(stacked(5), expand_nested=True)
+    assert len(elements(unfolded, "group")) == 5
+    folded = drawn(stacked(40), expand_nested=True)
+    assert len(elements(folded, "group")) == 1
+    assert "×40" in words(folded)
+    assert "block0 … block39" in words(folded)
+    assert len(folded.diagram.boxes) == 5
+    assert len(drawn(stacked(40), expand_nested=True, fold=False).diagram.boxes) == 122
+
+
+def test_parallel_blocks_are_not_folded():
+    assert len(drawn(siamese(), expand_nested=True, fold=True).diagram.boxes) == 7
+
+
+def test_blocks_of_other_sizes_are_not_folded():
+    x = inputs = keras.Input((8,))
+    x = layers.Dense(4)(block("b", 8)(block("a", 8)(x)))
+    for name in "cde":
+        x = block(name, 4)(x)
+    folded = drawn(keras.Model(inputs, x), expand_nested=True, fold=True)
+    assert [t for t in words(folded) if t[0] in "abcde×" and len(t) < 8] == ["a … b", "×2", "c … e", "×3"]
+
+
+def test_a_skip_over_folded_blocks_keeps_them_apart():
+    x = inputs = keras.Input((8,))
+    x = block("b")(block("a")(x))
+    y = block("d")(layers.Add()([x, inputs]))
+    folded = drawn(keras.Model(inputs, y), expand_nested=True, fold=True)
+    assert [t for t in words(folded) if t.startswith("×")] == ["×2"]
+    assert len(elements(folded, "group")) == 2
+
+
+@pytest.mark.parametrize(("module", "family"), [
+    (torch.nn.Conv2d(1, 1, 1), "convolution"), (torch.nn.Linear(1, 1), "dense"), (torch.nn.GELU(), "activation"),
+    (torch.nn.AdaptiveAvgPool2d(1), "pooling"), (torch.nn.MultiheadAttention(4, 2), "attention"), (torch.nn.GRU(1, 1), "recurrent"),
+    (layers.LayerNormalization(), "normalization"), (layers.Conv2DTranspose(1, 1), "convolution"), (layers.Embedding(2, 2), "embedding"),
+    (layers.Concatenate(), "merge"), (layers.Reshape((1,)), "reshape"), (layers.Dropout(0.1), "regularization"), (Net(), "function"),
+])  # fmt: skip
+def test_families(module: torch.nn.Module, family: str):
+    assert family_of(module) == family
+
+
+def test_a_class_made_from_another_has_its_family():
+    assert family_of(type("Mine", (layers.Dense,), {})(2)) == "dense"
+
+
+@pytest.mark.parametrize(("name", "family"), [
+    ("relu6", "activation"), ("gelu", "activation"), ("add", "merge"), ("matmul", "dense"), ("layer_norm", "normalization"),
+    ("scaled_dot_product_attention", "attention"), ("max_pool2d", "pooling"), ("getitem", "reshape"), ("rfft", "function"),
+])  # fmt: skip
+def test_families_of_functions(name: str, family: str):
+    assert family_of_function(name) == family
+
+
+# -- where it is drawn
+
+
+def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    return a[0] < b[0] + b[2] and b[0] < a[0] + a[2] and a[1] < b[1] + b[3] and b[1] < a[1] + a[3]
+
+
+def crosses(line: list[tuple[float, float]], rect: tuple[float, ...]) -> bool:
+    """Whether a line passes through a rectangle; ends on its border are no passing."""
+    x, y, w, h = rect
+    parts = [(a, b, t / 20) for a, b in pairwise(line) for t in range(21)]
+    steps = [(ax + (bx - ax) * t, ay + (by - ay) * t) for (ax, ay), (bx, by), t in parts]
+    return any(x + 1 < px < x + w - 1 and y + 1 < py < y + h - 1 for px, py in steps)
+
+
+MODELS = {
+    "branches": (branches, {}),
+    "siamese": (siamese, {"expand_nested": True}),
+    "stacked": (lambda: stacked(6), {"expand_nested": True}),
+    "columns": (lambda: stacked(30), {"expand_nested": True, "fold": False}),
+    "folded": (lambda: stacked(30), {"expand_nested": True}),
+    "chain": (lambda: chain(90), {}),
+    "unet": (unet, {}),
+    "subclassed": (built, {"expand_nested": True}),
+}
+
+
+@pytest.mark.parametrize("rankdir", ["TB", "BT", "LR", "RL"])
+@pytest.mark.parametrize("name", MODELS)
+def test_nothing_overlaps(name: str, rankdir: str):
+    make, options = MODELS[name]
+    picture = drawn(make(), show_layer_names=True, show_shapes=True, rankdir=rankdir, **options)
+    placed = _Scene(picture.diagram, picture.show).placed
+    boxes = list(placed.boxes.items())
+    assert not [(a.name, b.name) for i, (a, r) in enumerate(boxes) for b, s in boxes[:i] if overlap(r, s)]
+    for part in placed.parts:
+        inside = [b for b, _ in boxes if b.group and part.group in b.group.chain()]
+        assert not [b.name for b, r in boxes if b not in inside and overlap(r, part.rect)]
+    x, y, w, h = bounds(picture.marks, 0)
+    assert all(x <= bx and y <= by and bx + bw <= x + w and by + bh <= y + h for bx, by, bw, bh in placed.boxes.values())
+    for (source, target), line in placed.lines.items():
+        assert not [b.name for b, r in boxes if b is not source and b is not target and crosses(line, r)], (source, target)
+
+
+@pytest.mark.parametrize(("rankdir", "axis", "sign"), [("TB", 1, 1), ("BT", 1, -1), ("LR", 0, 1), ("RL", 0, -1)])
+def test_directions(rankdir: str, axis: int, sign: int):
+    picture = drawn(chain(4), rankdir=rankdir)
+    boxes = _Scene(picture.diagram, picture.show).placed.boxes
+    places = [boxes[box][axis] for box in picture.diagram.boxes]
+    assert places == sorted(places, reverse=sign < 0)
+
+
+def test_a_long_chain_becomes_columns_of_a_sane_width():
+    marks = drawn(chain(300)).marks
+    _, _, w, h = bounds(marks)
+    assert 0.7 < w / h < 2.5
+
+
+# -- names are data
+
+
+HOSTILE = ["<script>alert(1)<'&\"", "]]><!--", "a\nb\x00\x1b[31m", "naïve 層 😀 \u202e", "$x^2$ %s {0}", 'q"]; n0 -> n0 [label="']
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_names_are_escaped(name: str, tmp_path: Path):
+    model = torch.nn.Sequential()
+    model.add_module("0", type("</script><script>", (torch.nn.Linear,), {})(4, 4))
+    inputs = keras.Input((4,), name="x")
+    x = layers.Dense(3, name=name)(model[0](inputs))
+    picture = drawn(keras.Model(inputs, x, name="m"), show_layer_names=True)
+    root = ElementTree.fromstring(picture.svg)
+    assert {e.tag.removeprefix(SVG) for e in root.iter()} <= {"svg", "g", "title", "rect", "path", "text"}
+    shown = "".join(c if c.isprintable() else "?" for c in name)
+    assert shown in words(picture)
+    assert "<script" not in picture.svg
+    assert "<script" not in picture.to_bytes("html").decode()
+    for kind in ("png", "pdf"):
+        picture.save(tmp_path / f"model.{kind}")
+
+
+def test_dot_names_stay_in_their_quotes():
+    inputs = keras.Input((4,))
+    text = model_to_dot(keras.Model(inputs, layers.Dense(3, name=HOSTILE[-1])(inputs)))
+    assert '\\"]; n0 -> n0 [label=\\"' in text
+    assert text.count("n0 -> n1;") == 1
+
+
+def test_long_names_are_cut():
+    inputs = keras.Input((4,))
+    picture = drawn(keras.Model(inputs, layers.Dense(3, name="n" * 500)(inputs)), show_layer_names=True)
+    assert bounds(picture.marks)[2] < 300
+    assert any(t.endswith("n…") for t in words(picture))
+
+
+# -- what is written
+
+
+@pytest.mark.parametrize(("ending", "start"), [
+    ("png", b"\x89PNG"), ("svg", b"<svg"), ("pdf", b"%PDF"), ("html", b"<!doctype html>"), ("dot", b"digraph"),
+    ("PNG", b"\x89PNG"),
+])  # fmt: skip
+def test_formats(ending: str, start: bytes, tmp_path: Path):
+    path = tmp_path / f"model.{ending}"
+    assert isinstance(plot_model(branches(), to_file=path), Picture)
+    assert path.read_bytes().startswith(start)
+
+
+def test_the_default_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    plot_model(branches())
+    assert (tmp_path / "model.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_dpi_scales_the_png():
+    def width(dpi: float) -> int:
+        return struct.unpack(">L", drawn(branches(), dpi=dpi).to_bytes("png")[16:20])[0]
+
+    assert width(192) == pytest.approx(2 * width(96), abs=2)
+
+
+def test_a_png_stays_within_its_pixels(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(plot_write, "LARGEST_PNG", 1e6)
+    w, h = struct.unpack(">LL", drawn(chain(60), dpi=5000).to_bytes("png")[16:24])
+    assert 0.95e6 < w * h < 1.05e6
+
+
+def test_pictures_are_the_same_every_time():
+    model = branches()
+    assert drawn(model).svg == drawn(model).svg
+
+
+def test_a_notebook_shows_it():
+    picture = drawn(branches())
+    assert picture._repr_svg_() == picture.svg
+    assert repr(picture) == "<Picture of 'branches': 8 boxes, 8 edges>"
+
+
+def test_dot():
+    text = model_to_dot(siamese(), show_shapes=True, expand_nested=True)
+    assert text.to_string().startswith('digraph "siamese" {')
+    assert text.count("subgraph cluster_") == 2
+    assert text.count(" -> ") == 6
+    assert model_to_dot(siamese(), subgraph=True).startswith("subgraph")
+
+
+def test_drawing_makes_no_weights():
+    x = keras.Input((1_000_000,))
+    model = keras.Model(x, layers.Dense(1_000_000)(x))
+    assert "1 T weights" in words(drawn(model))
+    assert all(p.untyped_storage().nbytes() <= 8 for p in dict.values(model.layers[-1].__dict__["_parameters"]))
+
+
+# -- mistakes
+
+
+@pytest.mark.parametrize(("module", "package"), [("graphlay", "graphlay"), ("resvg_py", "resvg-py")])
+def test_a_missing_library_is_named_with_its_command(module: str, package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf"pip install {package} .*hornbeam\[plot\]"):
+        plot_model(branches(), to_file=tmp_path / "model.png")
+
+
+def test_mistakes(tmp_path: Path):
+    with pytest.raises(ValueError, match=r"writes .png, .svg, .pdf, .html, .dot. Received: to_file='model.gif'"):
+        plot_model(branches(), to_file="model.gif")
+    with pytest.raises(ValueError, match=r"`rankdir` is one of TB, BT, LR, RL. Received: 'lr'"):
+        drawn(branches(), rankdir="lr")
+    with pytest.raises(ValueError, match="`splines` is one of ortho"):
+        drawn(branches(), splines="orto")
+    with pytest.raises(TypeError, match=r"no argument 'layer_rang'. Did you mean 'layer_range'\?"):
+        drawn(branches(), layer_rang=("a", "b"))
+    with pytest.raises(ValueError, match="plot_model: no layer's name matches 'nope'"):
+        drawn(branches(), layer_range=("nope", "a"))
+    with pytest.raises(ValueError, match=r"'net\w*' has no shapes yet. Call its build"):
+        drawn(Net())
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("name", ["plot_model", "model_to_dot"])
+def test_signatures(name: str):
+    assert parameters(getattr(keras.utils, name)) == parameters(getattr(theirs.utils, name))
+
+
+def test_vis_utils():
+    from hornbeam.utils import vis_utils
+
+    assert vis_utils.plot_model is keras.utils.plot_model
+    assert "plot_model" in dir(keras.utils)
