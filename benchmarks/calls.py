@@ -7,11 +7,11 @@ import sys
 import numpy as np
 import torch
 import torch.nn.functional as F
-from timing import show
 from torch import nn
 
 import hornbeam as keras
 from hornbeam import layers
+from timing import show
 
 
 class BareDense(nn.Module):

@@ -1,4 +1,4 @@
-"""Interleaved timing: every contestant runs once in each round, and ratios are medians of paired rounds. Imported by the others."""
+"""Interleaved timing: every contestant runs once in each round, ratios are medians of paired rounds. Imported by the others."""
 
 from __future__ import annotations
 

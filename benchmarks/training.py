@@ -1,4 +1,7 @@
-"""`fit` against the loop an expert writes: same data, batch 128, fused Adam, one thread. `python benchmarks/training.py [mlp|inception|lstm]`"""
+"""`fit` against the loop an expert writes: same data, batch 128, fused Adam, one thread.
+
+`python benchmarks/training.py [mlp|inception|lstm]`
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,13 @@ import sys
 
 import torch
 import torch.nn.functional as F
-from build import inception
-from handwritten import TorchInception, TorchLstm
-from timing import show
 from torch import nn
 
 import hornbeam as keras
+from build import inception
+from handwritten import TorchInception, TorchLstm
 from hornbeam import layers
+from timing import show
 
 ROWS, BATCH = {"mlp": 12800, "inception": 512, "lstm": 256}, 128
 

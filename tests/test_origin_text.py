@@ -80,13 +80,14 @@ model.summary()
 
 # rows of tf.keras's own summary of this model: class, output shape, parameters
 INCEPTION_ROWS = [
-    ("InputLayer", (28, 28, 1), 0), ("Conv2D", (28, 28, 32), 320), ("BatchNormalization", (28, 28, 32), 128), ("relu", (28, 28, 32), 0),
-    ("MaxPooling2D", (9, 9, 32), 0), ("Conv2D", (9, 9, 32), 9248), ("Conv2D", (9, 9, 32), 9248), ("BatchNormalization", (9, 9, 32), 128),
-    ("BatchNormalization", (9, 9, 32), 128), ("relu", (9, 9, 32), 0), ("relu", (9, 9, 32), 0), ("Concatenate", (9, 9, 64), 0),
-    ("Conv2D", (9, 9, 64), 36928), ("Conv2D", (9, 9, 64), 36928), ("BatchNormalization", (9, 9, 64), 256), ("BatchNormalization", (9, 9, 64), 256),
-    ("relu", (9, 9, 64), 0), ("relu", (9, 9, 64), 0), ("Concatenate", (9, 9, 128), 0), ("Conv2D", (9, 9, 128), 147584),
-    ("BatchNormalization", (9, 9, 128), 512), ("relu", (9, 9, 128), 0), ("GlobalAveragePooling2D", (128,), 0), ("Dense", (256,), 33024),
-    ("Dropout", (256,), 0), ("Dense", (10,), 2570),
+    ("InputLayer", (28, 28, 1), 0), ("Conv2D", (28, 28, 32), 320), ("BatchNormalization", (28, 28, 32), 128),
+    ("relu", (28, 28, 32), 0), ("MaxPooling2D", (9, 9, 32), 0), ("Conv2D", (9, 9, 32), 9248), ("Conv2D", (9, 9, 32), 9248),
+    ("BatchNormalization", (9, 9, 32), 128), ("BatchNormalization", (9, 9, 32), 128), ("relu", (9, 9, 32), 0),
+    ("relu", (9, 9, 32), 0), ("Concatenate", (9, 9, 64), 0), ("Conv2D", (9, 9, 64), 36928), ("Conv2D", (9, 9, 64), 36928),
+    ("BatchNormalization", (9, 9, 64), 256), ("BatchNormalization", (9, 9, 64), 256), ("relu", (9, 9, 64), 0),
+    ("relu", (9, 9, 64), 0), ("Concatenate", (9, 9, 128), 0), ("Conv2D", (9, 9, 128), 147584),
+    ("BatchNormalization", (9, 9, 128), 512), ("relu", (9, 9, 128), 0), ("GlobalAveragePooling2D", (128,), 0),
+    ("Dense", (256,), 33024), ("Dropout", (256,), 0), ("Dense", (10,), 2570),
 ]  # fmt: skip
 
 

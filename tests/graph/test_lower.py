@@ -18,8 +18,9 @@ import hornbeam as keras
 from hornbeam import layers
 
 ODD = [
-    "stage.0", "class", "x y", "naïve", "forward", "weights", "training", "self", "torch", "input", "call", "lambda", "None", "_modules",
-    "1", "", "__class__", "_graph", "build", "kernel", "名前", "a'b\"c", "line\nbreak", "back\\slash", "tab\t", "{x}", "%s", "#",
+    "stage.0", "class", "x y", "naïve", "forward", "weights", "training", "self", "torch", "input", "call", "lambda", "None",
+    "_modules", "1", "", "__class__", "_graph", "build", "kernel", "名前", "a'b\"c", "line\nbreak", "back\\slash", "tab\t",
+    "{x}", "%s", "#",
     "x = __import__('os')", "'); hornbeam_was_here = True; ('", "\u2028", "🙂",
 ]  # fmt: skip
 
@@ -39,7 +40,7 @@ def test_code_is_readable() -> None:
         "rsub = 1 - mul",
         "cat = torch.cat([relu, rsub], -1)",
         "dense = self.dense(cat)",
-        "softmax = torch.nn.functional.softmax(dense, dim = -1)",
+        "softmax = torch.nn.functional.softmax(dense, dim = -1, dtype = None)",
         "return softmax",
     ]
 
@@ -121,10 +122,8 @@ def test_odd_keys_of_plain_containers() -> None:
 
     class Heads(keras.Model):
         def __init__(self) -> None:
-            heads, plain = (
-                {key: layers.Dense(2), "class": layers.Dense(2)},
-                nn.ModuleDict({key: nn.Linear(3, 2), "class": nn.Linear(3, 2)}),
-            )
+            heads = {key: layers.Dense(2), "class": layers.Dense(2)}
+            plain = nn.ModuleDict({key: nn.Linear(3, 2), "class": nn.Linear(3, 2)})
             self.heads, self.plain = heads, plain
             x = keras.Input((3,))
             every = [m(x) for m in (*heads.values(), *plain.values())]

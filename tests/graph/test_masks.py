@@ -1,4 +1,4 @@
-"""Masks: as in Keras where Keras keeps them, and kept through operators and elementwise torch functions, where Keras loses them."""
+"""Masks: as in Keras where Keras keeps them, and kept through operators and elementwise functions, where Keras loses them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,6 @@ TOKENS: dict[str, Callable[[Any, Any], Any]] = {
     ),
     "add": lambda L, x: L.LSTM(3)(L.Add()([L.Embedding(10, 4, mask_zero=True)(x), L.Embedding(10, 4, mask_zero=True)(x)])),
     "global pooling": lambda L, x: L.GlobalAveragePooling1D()(L.Embedding(10, 4, mask_zero=True)(x)),
-    "attention": lambda L, x: (lambda e: L.MultiHeadAttention(2, 3)(e, e))(L.Embedding(10, 4, mask_zero=True)(x)),
     "masking after it": lambda L, x: L.LSTM(3)(L.Masking()(L.Embedding(10, 4)(x))),
     "flatten ends it": lambda L, x: L.Dense(2)(L.Flatten()(L.Embedding(10, 4, mask_zero=True)(x))),
 }
@@ -64,7 +63,6 @@ NUMBERS: dict[str, Callable[[Any, Any], Any]] = {
     "masking through layers": lambda L, x: L.GRU(3)(L.LayerNormalization()(L.Dense(4)(L.Masking()(x)))),
     "masking through bidirectional": lambda L, x: L.LSTM(2)(L.Bidirectional(L.LSTM(3, return_sequences=True))(L.Masking()(x))),
     "lambda with a mask": lambda L, x: L.LSTM(3)(L.Lambda(lambda v: v * 2, mask=lambda inputs, mask: mask)(L.Masking()(x))),
-    "softmax": lambda L, x: L.Softmax(axis=1)(L.Masking()(x)),
 }
 
 
@@ -220,6 +218,41 @@ def test_compute_mask_of_layers_as_in_keras() -> None:
     assert torch.equal(layers.Masking().compute_mask(series(), None), series().ne(0).any(-1))
 
 
+def test_a_mask_from_before_a_cut_is_not_needed() -> None:
+    ids = keras.Input((5,), dtype="int64")
+    hidden = layers.Embedding(10, 4, mask_zero=True)(ids)
+    lstm = layers.LSTM(3)
+    head = keras.Model(hidden, lstm(hidden * 2))
+    value = torch.randn(4, 5, 4)
+    torch.testing.assert_close(head(value), lstm(value * 2))
+    torch.testing.assert_close(head(value, mask=MASK), lstm(value * 2, mask=MASK))
+    body = keras.Model(ids, hidden)
+    torch.testing.assert_close(head(body(IDS)), keras.Model(ids, lstm(hidden * 2))(IDS))
+
+
+def test_configs_hold_no_mask_arithmetic() -> None:
+    ids = keras.Input((5,), dtype="int64", name="ids")
+    e = layers.Embedding(10, 4, mask_zero=True, name="embed")(ids)
+    model = keras.Model(ids, layers.LSTM(3, name="lstm")(torch.relu(e)))
+    config = model.get_config()
+    assert [c["name"] for c in config["layers"]] == ["ids", "embed", "relu", "lstm"]
+    assert config["layers"][-1]["inbound_nodes"][0]["kwargs"] == {}
+    for twin in (keras.Model.from_config(config), keras.models.clone_model(model)):
+        twin.set_weights(model.get_weights())
+        torch.testing.assert_close(twin(IDS), model(IDS))
+        assert twin.get_config() == config
+
+
+def test_a_mask_that_was_taken_by_hand_is_in_the_config() -> None:
+    ids = keras.Input((5,), dtype="int64")
+    e = layers.Embedding(10, 4, mask_zero=True)(ids)
+    f = layers.Embedding(10, 4, mask_zero=True)(ids)
+    model = keras.Model(ids, e + (e + f)._keras_mask.float().unsqueeze(-1))
+    twin = keras.Model.from_config(model.get_config())
+    twin.set_weights(model.get_weights())
+    torch.testing.assert_close(twin(IDS), model(IDS))
+
+
 # -- eager masks
 
 
@@ -292,6 +325,19 @@ def test_a_nested_model_lets_a_mask_through() -> None:
     outer = keras.Model(ids, lstm(inner(embed(ids))))
     expected = lstm(inner(embed(IDS).detach().clone()).detach().clone(), mask=MASK)
     torch.testing.assert_close(outer(IDS), expected)
+
+
+def test_a_nested_model_whose_mask_comes_from_its_own_layers() -> None:
+    inner = keras.Sequential([layers.Dense(4, activation="relu"), layers.Masking()])
+    x = keras.Input((5, 3))
+    lstm = layers.LSTM(3)
+    outer = keras.Model(x, lstm(inner(x) * 2))
+    value = series() - 0.5
+    hidden = inner.layers[0](value).detach().clone()
+    torch.testing.assert_close(outer(value), lstm(hidden * 2, mask=hidden.ne(0).any(-1)))
+    assert len(outer.state_dict()) == 5
+    assert [m.name for m in outer.layers[1:]] == [inner.name, lstm.name]
+    assert outer.count_params() == sum(w.numel() for w in outer.weights)
 
 
 def test_a_nested_sequential_with_a_masked_layer_inside() -> None:

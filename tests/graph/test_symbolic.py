@@ -73,7 +73,7 @@ OPERATORS: dict[str, Callable[[Any], Any]] = {
     "eq": lambda x: x == x,
     "ne": lambda x: x != 0,
     "le": lambda x: x <= 0.5,
-    "ge": lambda x: 0.5 >= x,
+    "ge": lambda x: x >= 0.5,
     "shift": lambda x: (x.abs().int() << 2) >> 1,
     "round trip": lambda x: operator.truediv(operator.mul(x, 3), 3),
 }
@@ -311,7 +311,7 @@ SIZES: dict[str, Callable[[Any], Any]] = {
     "mean by hand": lambda x: x.sum(0) / x.size(0),
     "reflected": lambda x: x.sum(0) * (1 / (2 + x.size(0))),
     "halves": lambda x: x.repeat(2, 1, 1).view(x.size(0) * 4 // 2, 2, 3),
-    "all sizes": lambda x: x.reshape(tuple(x.size())[0], 6),
+    "all sizes": lambda x: x.reshape([*x.size()][-3], 6),
 }
 
 

@@ -1,7 +1,8 @@
 """Every function of torch, torch.Tensor, torch.nn.functional, torch.linalg, torch.fft and torch.special on symbolic tensors.
 
 torch's own table of operators (`op_db`, made for its tests) gives the functions and inputs. Each one records and agrees with its
-eager result in value, dtype and inferred shape, with a free batch axis where the function has one, or is listed below with its reason.
+eager result in value, dtype and inferred shape, with a free batch axis where the function has one, or is listed below with its
+reason.
 """
 
 from __future__ import annotations

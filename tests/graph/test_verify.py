@@ -54,7 +54,14 @@ def same_names(g: Graph) -> None:
 
 
 FAULTS: dict[str, Callable[[Graph], None]] = dict(
-    zip(RULES, (swap_inputs_and_calls, odd_kind, late_producer, missing_output, input_without_output, foreign_result, module_itself, same_names), strict=True)
+    zip(
+        RULES,
+        (
+            swap_inputs_and_calls, odd_kind, late_producer, missing_output,
+            input_without_output, foreign_result, module_itself, same_names,
+        ),
+        strict=True,
+    )
 )
 
 

@@ -168,3 +168,41 @@ def test_wrapper_runs_the_layer_inside():
 def test_mistakes(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def recurrent(library, **policy):
+    return library.LSTM(3, return_sequences=True, return_state=True, **policy)
+
+
+POLICIES = {
+    "outer-time": lambda library, p: library.TimeDistributed(library.Dense(3), dtype=p),
+    "inner-time": lambda library, p: library.TimeDistributed(library.Dense(3, dtype=p)),
+    "outer-both": lambda library, p: library.Bidirectional(library.GRU(3), dtype=p),
+    "inner-both": lambda library, p: library.Bidirectional(library.GRU(3, dtype=p)),
+    "inner-states": lambda library, p: library.Bidirectional(recurrent(library, dtype=p)),
+    "outer-cell": lambda library, p: library.RNN(library.LSTMCell(3), return_state=True, dtype=p),
+    "inner-cell": lambda library, p: library.RNN(library.LSTMCell(3, dtype=p), return_state=True),
+    "one-of-two": lambda library, p: library.RNN([library.LSTMCell(3, dtype=p), library.GRUCell(2)]),
+    "outer-two": lambda library, p: library.RNN([library.SimpleRNNCell(3), library.GRUCell(2)], dtype=p),
+    "spectral": lambda library, p: library.TimeDistributed(library.SpectralNormalization(library.Dense(3)), dtype=p),
+}
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("make", POLICIES.values(), ids=POLICIES)
+def test_policies_inside_and_outside_differ(make, policy):
+    ours, theirs = make(layers, policy), make(keras.layers, policy)
+    x = torch.tensor(X)
+    found = [v.dtype for v in tree.leaves(ours(x))]
+    assert found == [v.dtype for v in tree.leaves(theirs(x))]
+    symbolic = tree.leaves(make(layers, policy)(Input((6, 3))))
+    assert [v.dtype for v in symbolic] == [str(d).removeprefix("torch.") for d in found]
+    assert {w.dtype for w in ours.weights} == {torch.float32}
+
+
+@pytest.mark.parametrize("make", POLICIES.values(), ids=POLICIES)
+@pytest.mark.parametrize("policy", ["float64", "bfloat16"])
+def test_outputs_have_the_dtype_that_symbols_promise(make, policy):
+    promised = [v.dtype for v in tree.leaves(make(layers, policy)(Input((6, 3))))]
+    assert [str(v.dtype).removeprefix("torch.") for v in tree.leaves(make(layers, policy)(torch.tensor(X)))] == promised

@@ -168,14 +168,11 @@ def _convert(layer: Any, value: Any) -> Any:
         array = np.asarray(value)
         if array.dtype.kind not in "fiubc":
             raise TypeError(
-                f"Layer {layer.name!r} ({type(layer).__name__}) was given a NumPy array of dtype {array.dtype}, which is no number. "
-                f"Turn text into integers first, for example with a TextVectorization or StringLookup layer."
+                f"Layer {layer.name!r} ({type(layer).__name__}) was given a NumPy array of dtype {array.dtype}, which is no "
+                f"number. Turn text into integers first, for example with a TextVectorization or StringLookup layer."
             )
-        tensor = torch.from_numpy(
-            array
-            if array.flags.writeable and array.dtype.isnative and _strides_ok(array)
-            else np.array(array, dtype=array.dtype.newbyteorder("="))
-        )
+        shareable = array.flags.writeable and array.dtype.isnative and _strides_ok(array)
+        tensor = torch.from_numpy(array if shareable else np.array(array, dtype=array.dtype.newbyteorder("=")))
         return tensor.to(layer._compute) if layer.autocast and tensor.is_floating_point() else tensor
     return value
 
@@ -247,11 +244,9 @@ def _open_spec(value: Any) -> Any:
     """The Spec of an argument, with the batch axis free."""
     if isinstance(value, symbolic.Symbol):
         return value.spec
-    return (
-        Spec((None, *value.shape[1:]) if value.dim() else (), dtypes.standardize_dtype(value.dtype))
-        if isinstance(value, torch.Tensor)
-        else value
-    )
+    if not isinstance(value, torch.Tensor):
+        return value
+    return Spec((None, *value.shape[1:]) if value.dim() else (), dtypes.standardize_dtype(value.dtype))
 
 
 def _has_tensor(value: Any) -> bool:
@@ -375,7 +370,7 @@ def set_masks(layer: Any, first: Any, result: Any, kwargs: dict[str, Any]) -> No
         given = masks_of(first)
     if given is None and not layer._makes_mask:
         return
-    if not layer.supports_masking and not layer._makes_mask:
+    if not (layer.supports_masking or layer._makes_mask or layer._carries_masks):
         return
     produced = layer.compute_mask(first, given)
     flat = tree.leaves(result)
@@ -423,6 +418,17 @@ def kept_dtype(layer: Any, inputs: Any) -> str:
     kinds = [dtypes.to_torch(v.dtype) for v in tree.leaves(inputs) if hasattr(v, "dtype")]
     kinds = [layer._compute if k.is_floating_point and layer.autocast else k for k in kinds]
     return dtypes.standardize_dtype(functools.reduce(torch.promote_types, kinds))
+
+
+def in_compute_dtype(layer: Any, nest: Any) -> Any:
+    """Returns a nest of tensors, those of a floating type in the layer's compute dtype."""
+    compute = layer._compute
+
+    def cast(value: Any) -> Any:
+        differs = isinstance(value, torch.Tensor) and value.dtype is not compute and value.is_floating_point()
+        return keep_mask(value.to(compute), value) if differs else value
+
+    return tree.map_leaves(cast, nest)
 
 
 def parse_dtype(dtype: Any) -> Any:

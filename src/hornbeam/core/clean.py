@@ -10,7 +10,8 @@ from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
 from torch.utils import _python_dispatch
 
 
-def _is_clean() -> bool:
+def is_clean() -> bool:
+    """Returns whether no torch mode is active."""
     return (
         not torch.is_inference_mode_enabled()
         and torch._C._len_torch_function_stack() == 0
@@ -22,8 +23,8 @@ def _is_clean() -> bool:
 
 @contextmanager
 def clean_context() -> Iterator[None]:
-    """Runs a block outside every torch mode: inference, autocast, fake tensors, functorch levels, default devices; no gradients."""
-    if _is_clean():
+    """Runs a block outside every torch mode: inference, autocast, fake tensors, functorch, default device; no gradients."""
+    if is_clean():
         with torch.no_grad():
             yield
         return

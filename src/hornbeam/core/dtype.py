@@ -43,15 +43,17 @@ def standardize_dtype(dtype: Any) -> str:
         if name in _TORCH or name == "string":
             return name
     else:
-        name = getattr(dtype, "name", None)
-        if name is None:
-            try:
-                name = np.dtype(dtype).name
-            except TypeError:
-                name = str(dtype)
+        name = getattr(dtype, "name", "") or _numpy_name(dtype)
         if name in _TORCH:
             return name
     raise ValueError(f"{dtype!r} is not a dtype.{did_you_mean(dtype, _TORCH)} Known: {', '.join(_TORCH)}.")
+
+
+def _numpy_name(dtype: Any) -> str:
+    try:
+        return np.dtype(dtype).name
+    except TypeError:
+        return str(dtype)
 
 
 def to_torch(dtype: Any) -> torch.dtype:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -29,15 +29,8 @@ from hornbeam.graph.node import Node
 
 compiling = torch.compiler.is_compiling
 _OLD_ARGUMENTS = (
-    "input_shape",
-    "input_dim",
-    "batch_input_shape",
-    "batch_shape",
-    "batch_size",
-    "input_dtype",
-    "weights",
-    "implementation",
-)
+    "input_shape", "input_dim", "batch_input_shape", "batch_shape", "batch_size", "input_dtype", "weights", "implementation",
+)  # fmt: skip
 
 
 @registry.public("keras.layers.Layer")
@@ -64,10 +57,15 @@ class Layer(WeightedModule, Operation):
     built: bool = False
     _ready: bool = False
     _foreign: bool = False
+    _carries_masks: bool = False
     _builds_itself: bool = False
     _base_config = ("name", "trainable", "dtype")
     config_exclude: tuple[str, ...] = ("activity_regularizer", "autocast")
     _call_context_args: tuple[str, ...] = ()
+    _signature: ClassVar[calls.Signature]
+    _makes_mask: ClassVar[bool] = False
+    _own_output_spec: ClassVar[bool] = False
+    _own_output_shape: ClassVar[bool] = False
 
     # -- making a layer
 
@@ -77,17 +75,8 @@ class Layer(WeightedModule, Operation):
         d = self.__dict__
         d["training"] = False
         d["_parameters"], d["_buffers"] = LazyDict(self, "_parameters"), LazyDict(self, "_buffers")
-        d.update(
-            _specs={},
-            _losses=[],
-            _loss_owners=[],
-            _inbound_nodes=[],
-            _metrics=[],
-            _moves=[],
-            _trainable=True,
-            _build_shapes=(),
-            _build_specs=None,
-        )
+        d.update(_specs={}, _losses=[], _loss_owners=[], _inbound_nodes=[], _metrics=[], _moves=[])
+        d.update(_trainable=True, _build_shapes=(), _build_specs=None)
         d.update(activity_regularizer=None, input_spec=None, autocast=True, _casts=False, _config=None)
         if not is_builtin(cls):
             d["_init_args"] = (args, kwargs)
@@ -100,12 +89,11 @@ class Layer(WeightedModule, Operation):
     ) -> None:  # fmt: skip
         unknown = [k for k in kwargs if k not in _OLD_ARGUMENTS]
         if unknown:
-            known = {n: None for n in (*_signature_names(type(self)), "trainable", "dtype", "name")}
+            known = dict.fromkeys((*_signature_names(type(self)), "trainable", "dtype", "name"))
             raise unknown_arguments(type(self).__name__, unknown, [k for k in known if k not in _OLD_ARGUMENTS])
         d = self.__dict__
-        d["name"] = (
-            _checked_name(name, type(self)) if name is not None else registry.auto_name(registry.snake_case(type(self).__name__))
-        )
+        cls = type(self)
+        d["name"] = _checked_name(name, cls) if name is not None else registry.auto_name(registry.snake_case(cls.__name__))
         d["_named"] = name is not None
         if dtype is not None:
             self.dtype_policy = dtype
@@ -140,14 +128,15 @@ class Layer(WeightedModule, Operation):
         if c.depth == 0 and compiling() and not c.scratch and not calls.make_ready(self):
             calls.build_for(self, *args)
         if self._ready and len(args) == 1 and isinstance(args[0], torch.Tensor) and (not kwargs or kwargs.keys() <= _SIMPLE):
-            x = args[0]
+            x: Any = args[0]
             if x.dtype is not self._compute and self.autocast and x.is_floating_point():
                 x = calls.keep_mask(x.to(self._compute), x)
                 args = (x,)
             if self.input_spec is not None:
-                self.input_spec.check(x, self) if type(self.input_spec) is InputSpec else calls.check_inputs(
-                    self.input_spec, x, self
-                )
+                if type(self.input_spec) is InputSpec:
+                    self.input_spec.check(x, self)
+                else:
+                    calls.check_inputs(self.input_spec, x, self)
             first_mask = self._signature.first_mask
             mask = getattr(x, "_keras_mask", None)
             if first_mask is not None and mask is not None and kwargs.get(first_mask) is None:
@@ -190,7 +179,7 @@ class Layer(WeightedModule, Operation):
             for module in foreign:
                 module.training = not training
         if mask is not None or self._makes_mask or self.activity_regularizer is not None:
-            calls.finish(self, x, y, kwargs if mask is None else {**kwargs, "mask": mask, signature.first_mask: mask})
+            calls.finish(self, x, y, kwargs if mask is None else {**kwargs, "mask": mask, signature.first_mask or "mask": mask})
         return y
 
     def _infer_parameters(self, module: nn.Module, args: Any, kwargs: Any = None) -> None:
@@ -471,4 +460,3 @@ def _same_mode(parent: nn.Module, name: str, child: Any) -> None:
 
 register_module_module_registration_hook(_same_mode)
 Layer._signature = calls.signature_of(Layer.call)
-Layer._makes_mask = Layer._own_output_spec = Layer._own_output_shape = False

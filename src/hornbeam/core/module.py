@@ -92,20 +92,18 @@ class WeightedModule(nn.Module):
             seed = make_default_seed()
         elif hasattr(getattr(made, "seed", None), "next"):
             made = type(made).from_config({**made.get_config(), "seed": made.seed.next()})
-        shape = (
-            tuple(int(d) for d in shape)
-            if shape is not None and not isinstance(shape, int)
-            else ()
-            if shape is None
-            else (shape,)
-        )
+        if shape is None or isinstance(shape, int):
+            shape = () if shape is None else (shape,)
+        shape = tuple(int(d) for d in shape)
         if any(d < 0 for d in shape):
             raise ValueError(f"Weight {name!r} of layer {self.name!r} cannot have shape {shape}.")
         name = name or f"variable_{len(self._specs)}" if len(self._specs) else name or "variable"
         device = torch.get_default_device()
         path = "/".join((*enclosing(self), name))
-        return WeightSpec(key=tracking.identifier(name), name=name, path=path, shape=shape, dtype=kind, initializer=made, seed=seed,
-                          device=None if device.type in ("cpu", "meta") else device)  # fmt: skip
+        return WeightSpec(
+            key=tracking.identifier(name), name=name, path=path, shape=shape, dtype=kind, initializer=made, seed=seed,
+            device=None if device.type in ("cpu", "meta") else device,
+        )  # fmt: skip
 
     def _lazy_slot(self, slot: str) -> Any:
         held = self.__dict__[slot]
@@ -233,7 +231,7 @@ class WeightedModule(nn.Module):
             self.add_module(f"{name}_", tracking.hold(value))
         return tracking.track(value, functools.partial(self._changed, name))
 
-    def _changed(self, name: str, value: Any) -> None:
+    def _changed(self, name: str, value: list[Any] | dict[str, Any]) -> None:
         """Takes up the layers that came into, or went from, a list or dict on the attribute."""
         if self.__dict__.get(name) is value:
             setattr(self, name, list(value) if isinstance(value, list) else dict(value))
@@ -274,7 +272,8 @@ class WeightedModule(nn.Module):
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
         if not self.built:
             for key in self._declared_weights():
-                waiting, given = self._parameters.get(key), state_dict.get(prefix + key)
+                waiting: Any = self._parameters.get(key)
+                given = state_dict.get(prefix + key)
                 if given is not None and is_lazy(waiting):
                     waiting.materialize(given.shape, dtype=given.dtype)
         super()._load_from_state_dict(state_dict, prefix, *args)
@@ -352,8 +351,8 @@ class WeightedModule(nn.Module):
                 w.copy_(v)
 
     def add_variable(
-        self, shape: Any, initializer: Any, dtype: Any = None, trainable: bool = True, autocast: bool = True, regularizer: Any = None,
-        constraint: Any = None, name: str | None = None,
+        self, shape: Any, initializer: Any, dtype: Any = None, trainable: bool = True, autocast: bool = True,
+        regularizer: Any = None, constraint: Any = None, name: str | None = None,
     ) -> Variable:  # fmt: skip
         """Adds a weight; `add_weight` under Keras's other name."""
         return self.add_weight(shape, initializer, dtype, trainable, autocast, regularizer, constraint, name=name)
@@ -376,7 +375,8 @@ class WeightedModule(nn.Module):
         for weight, value in zip(own, given, strict=True):
             if weight.shape != value.shape:
                 raise ValueError(
-                    f"Weight {getattr(weight, 'path', '')!r} has shape {tuple(weight.shape)}; the store holds {tuple(value.shape)}."
+                    f"Weight {getattr(weight, 'path', '')!r} has shape {tuple(weight.shape)}; "
+                    f"the store holds {tuple(value.shape)}."
                 )
         with torch.no_grad():
             for weight, value in zip(own, given, strict=True):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random as python_random
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 
-from hornbeam.core.clean import clean_context
+from hornbeam.core.clean import clean_context, is_clean
 from hornbeam.core.registry import public
 from hornbeam.graph.context import context
 
@@ -34,7 +35,7 @@ def set_random_seed(seed: int) -> None:
 
 def make_default_seed() -> int:
     """Draws a seed from torch's default generator, so that `torch.manual_seed` fixes initial weights too."""
-    with clean_context():
+    with nullcontext() if is_clean() else clean_context():
         if context.outer_rng is None:
             return int(torch.randint(1, 2**31 - 1, (), device="cpu"))
         looked = torch.get_rng_state()

@@ -176,7 +176,7 @@ def find_custom(name: str) -> Any:
 
 
 @contextmanager
-def custom_object_scope(objects: dict[str, Any]) -> Iterator[None]:
+def custom_object_scope(objects: dict[str, Any] | None) -> Iterator[None]:
     """Makes custom objects known by name while the block runs.
 
     >>> with custom_object_scope({"triple": lambda x: 3 * x}):
@@ -184,7 +184,7 @@ def custom_object_scope(objects: dict[str, Any]) -> Iterator[None]:
     6
     """
     before = _scoped()
-    _scope.objects = {**before, **objects}
+    _scope.objects = {**before, **(objects or {})}
     try:
         yield
     finally:

@@ -40,7 +40,7 @@ class LayerDict(nn.ModuleDict):
 
     def get(self, key: str, default: Any = None) -> Any:
         """Returns the layer of a key, or the default."""
-        return self[key] if key in self else default
+        return self._modules.get(key, default)
 
 
 class Holder(nn.Module):
@@ -73,7 +73,7 @@ def holds_modules(value: Any) -> bool:
 def as_module(value: Any) -> nn.Module | None:
     """Returns a list, tuple or dict of nothing but layers (or of such lists) as a module, else None."""
     values = list(value.values() if isinstance(value, dict) else value)
-    parts = [
+    parts: list[Any] = [
         v if isinstance(v, nn.Module) else as_module(v) if isinstance(v, (list, tuple, dict)) and v else None for v in values
     ]
     if any(p is None for p in parts) or not parts or hasattr(value, "_fields"):

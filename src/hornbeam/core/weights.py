@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch.utils import _device
 
 from hornbeam.core import dtype as dtypes
 from hornbeam.core import registry
-from hornbeam.core.clean import clean_context
+from hornbeam.core.clean import clean_context, is_clean
 from hornbeam.graph.context import context
 
 
@@ -32,19 +33,22 @@ class WeightSpec:
     """
 
     __slots__ = (
-        "autocast",
-        "constraint",
-        "device",
-        "dtype",
-        "initializer",
-        "key",
-        "name",
-        "path",
-        "regularizer",
-        "seed",
-        "shape",
-        "storage",
-    )
+        "autocast", "constraint", "device", "dtype", "initializer", "key",
+        "name", "path", "regularizer", "seed", "shape", "storage",
+    )  # fmt: skip
+
+    key: str
+    name: str
+    path: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    device: torch.device | None
+    storage: tuple[int, ...] | None
+    seed: int | None
+    autocast: bool
+    initializer: Any
+    regularizer: Any
+    constraint: Any
 
     def __init__(self, **values: Any) -> None:
         for slot in self.__slots__:
@@ -89,6 +93,7 @@ def in_storage_order(value: torch.Tensor, order: tuple[int, ...] | None) -> torc
     return value.permute(order).contiguous().permute(inverse)
 
 
+_NOTHING = nullcontext()
 _MAKES_PARAMETER = nn.Parameter.__new__.__code__
 
 
@@ -236,7 +241,7 @@ class Variable(nn.Parameter, metaclass=_VariableMeta):
     def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
         if id(self) in memo:
             return memo[id(self)]
-        spec = copy.copy(self._spec)
+        spec: Any = copy.copy(self._spec)
         if self._lazy:
             made = placeholder(spec, self.requires_grad)
         else:
@@ -261,7 +266,7 @@ def of_spec(spec: WeightSpec | None, trainable: bool, value: torch.Tensor) -> Va
 
 def placeholder(spec: WeightSpec, trainable: bool) -> Variable:
     """Returns a Variable of the spec's shape and dtype that takes one element of memory."""
-    with clean_context():
+    with _NOTHING if is_clean() else clean_context():
         made = of_spec(spec, trainable, torch.empty((), dtype=spec.dtype).expand(spec.shape))
     made._lazy = True
     return made
@@ -333,14 +338,14 @@ class LazyDict(dict):  # type: ignore[type-arg]
 
     __slots__ = ("owner", "slot")
 
-    def __init__(self, owner: nn.Module, slot: str) -> None:
+    def __init__(self, owner: Any, slot: str) -> None:
         super().__init__()
         self.owner, self.slot = owner, slot
 
     def fill(self) -> dict[str, Any]:
         """Gives every weight its values and puts a plain dictionary in this one's place."""
         if context.scratch:
-            return {k: v for k, v in dict.items(self)}
+            return dict(dict.items(self))
         if not self.owner.built:
             return self._unbuilt()
         if getattr(_device.CURRENT_DEVICE, "type", None) == "meta":

@@ -8,18 +8,7 @@ from hornbeam.graph import tree
 from hornbeam.graph.node import UNKNOWN_SIZES, Node, Ref, Spec
 
 _FIRST_AXIS = frozenset(
-    (
-        "nonzero",
-        "argwhere",
-        "masked_select",
-        "unique",
-        "unique_consecutive",
-        "unique_dim",
-        "bincount",
-        "histc_by_value",
-        "_unique",
-        "_unique2",
-    )
+    "nonzero argwhere masked_select unique unique_consecutive unique_dim bincount histc_by_value _unique _unique2".split()
 )
 
 
@@ -35,8 +24,8 @@ def check_pieces(function: Any, args: Any, kwargs: dict[str, Any]) -> None:
     axis = kwargs.get("dim", kwargs.get("axis", args[place] if len(args) > place else 0))
     if isinstance(axis, int) and args[0].shape and args[0].shape[axis] is None:
         raise TypeError(
-            f"`{name}` along axis {axis} of a symbolic tensor of shape {args[0].shape}: that axis varies, so the number of results "
-            f"is not known. Work on the whole tensor, or split along an axis of known size."
+            f"`{name}` along axis {axis} of a symbolic tensor of shape {args[0].shape}: that axis varies, so the number of "
+            f"results is not known. Work on the whole tensor, or split along an axis of known size."
         )
 
 

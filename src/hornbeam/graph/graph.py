@@ -50,7 +50,7 @@ class Graph:
             nodes.append(_input_node(ref))
             moved[ref] = Ref(nodes[-1], 0)
         for node in ordered:
-            copy = node.with_refs(lambda r: moved[r])
+            copy = node.with_refs(moved.get)
             for i in range(len(node.outputs)):
                 moved.setdefault(Ref(node, i), Ref(copy, i))
             nodes.append(copy)
@@ -65,6 +65,16 @@ class Graph:
         """Yields the nodes that are calls."""
         return (n for n in self.nodes if n.kind != "input")
 
+    def written(self) -> list[Node]:
+        """Returns the calls without the mask arithmetic that is recorded anew when they are made again."""
+        needed = set(self.outputs)
+        found: list[Node] = []
+        for node in reversed(self.nodes):
+            if node.kind != "input" and (not node.implicit or any(Ref(node, i) in needed for i in range(len(node.outputs)))):
+                found.append(node)
+                needed.update(node.visible_refs())
+        return found[::-1]
+
     def replay(self, values: list[Any], child: Callable[[Any], Any] = lambda target: target,
                held: Callable[[str], Any] = str, masks: bool = False) -> Any:  # fmt: skip
         """Runs the calls again on other values, real or symbolic, and returns the outputs in their nest.
@@ -75,12 +85,9 @@ class Graph:
             held: gives the tensor that a model holds under a path.
             masks: leave recorded masks out, since symbolic values that carry masks record them anew.
         """
-        known: dict[Ref, Any] = {ref: value for ref, value in zip(self.inputs, values, strict=True)}
+        known: dict[Ref, Any] = dict(zip(self.inputs, values, strict=True))
         take = lambda v: known[v] if type(v) is Ref else held(v.path) if type(v) is Held else v  # noqa: E731
-        needed = set(self.outputs) | {r for n in self.nodes if not n.implicit for r in n.visible_refs()} if masks else set()
-        for node in self.calls():
-            if masks and node.implicit and not any(Ref(node, i) in needed for i in range(len(node.outputs))):
-                continue
+        for node in self.written() if masks else list(self.calls()):
             kwargs = {k: v for k, v in node.kwargs.items() if not (masks and k in node.passed)}
             target = child(node.target) if node.kind == "module" else node.target
             with setting(implicit=context.implicit or node.implicit):
@@ -98,18 +105,8 @@ class Graph:
         pair = lambda r: _Pair(place[id(r.node)], r.index)  # noqa: E731
         swap = lambda v: pair(v) if type(v) is Ref else v  # noqa: E731
         rows = [
-            (
-                n.kind,
-                n.target,
-                n.name,
-                tree.map_leaves(swap, n.args),
-                tree.map_leaves(swap, n.kwargs),
-                n.source,
-                n.implicit,
-                n.passed,
-                n.outputs,
-                n.structure,
-            )
+            (n.kind, n.target, n.name, tree.map_leaves(swap, n.args), tree.map_leaves(swap, n.kwargs))
+            + (n.source, n.implicit, n.passed, n.outputs, n.structure)
             for n in self.nodes
         ]
         return rows, tree.map_leaves(swap, self.input_nest), tree.map_leaves(swap, self.output_nest)
@@ -163,9 +160,10 @@ def _check_symbols(what: str, nest: Any) -> None:
         raise ValueError(f"A model needs at least one tensor in `{what}`. Received: {nest!r}")
     for value in found:
         if not isinstance(value, Symbol):
+            shown = f"of shape {tuple(value.shape)}" if hasattr(value, "shape") else repr(value)[:80]
             raise TypeError(
                 f"`{what}` of a model must be symbolic tensors, made by Input and by calling layers on it. "
-                f"Received: {type(value).__name__}{' ' + repr(value)[:80] if not hasattr(value, 'shape') else f' of shape {tuple(value.shape)}'}."
+                f"Received: {type(value).__name__} {shown}."
             )
 
 
@@ -176,36 +174,64 @@ def _input_node(ref: Ref) -> Node:
 
 
 def _sort(outputs: list[Ref], inputs: list[Ref]) -> list[Node]:
-    """Returns the calls between inputs and outputs, those farthest from the outputs first, as Keras orders layers."""
+    """Returns the calls between inputs and outputs, those farthest from the outputs first, as Keras orders layers.
+
+    Mask arithmetic, which Keras has no calls for, adds nothing to a distance.
+    """
     cut = set(inputs)
-    order = _post_order(outputs, cut)
+    order = _reachable(outputs, cut)
     depth = {id(n): 0 for n in order}
     for node in reversed(order):
+        seen = set() if node.implicit else set(node.visible_refs())
         for ref in node.refs():
             if ref not in cut and id(ref.node) in depth:
-                depth[id(ref.node)] = max(depth[id(ref.node)], depth[id(node)] + 1)
+                depth[id(ref.node)] = max(depth[id(ref.node)], depth[id(node)] + (ref in seen))
     place = {id(n): i for i, n in enumerate(order)}
     return sorted(order, key=lambda n: (-depth[id(n)], place[id(n)]))
+
+
+def _reachable(outputs: list[Ref], cut: set[Ref]) -> list[Node]:
+    """Returns the calls that lead from the cut to the outputs. A mask that comes from before the cut is not handed on.
+
+    Raises:
+        ValueError: an output needs an input that is not in the cut.
+    """
+    missing: dict[int, tuple[Ref, Node | None]] = {}
+    order: list[Node] = []
+
+    def lost(ref: Ref, by: Node | None) -> tuple[Ref, Node | None] | None:
+        if ref in cut:
+            return None
+        return (ref, by) if ref.node.kind == "input" else missing.get(id(ref.node))
+
+    for node in _post_order(outputs, cut):
+        why = next(filter(None, (lost(r, node) for r in node.visible_refs())), None)
+        if why is not None and not node.implicit:
+            raise _missing(*why, cut)
+        if why is not None:
+            missing[id(node)] = why
+            continue
+        order.append(node)
+    for ref in outputs:
+        if lost(ref, None) is not None:
+            raise _missing(*lost(ref, None), cut)  # type: ignore[misc]
+    return order
 
 
 def _post_order(outputs: list[Ref], cut: set[Ref]) -> list[Node]:
     """Walks back from the outputs without recursion; every node comes after those it needs."""
     order: list[Node] = []
     done: set[int] = set()
-    stack: list[tuple[Ref, Node | None, bool]] = [(ref, None, False) for ref in reversed(outputs)]
+    stack: list[tuple[Ref, bool]] = [(ref, False) for ref in reversed(outputs)]
     while stack:
-        ref, wanted_by, finished = stack.pop()
+        ref, finished = stack.pop()
         node = ref.node
         if finished:
             order.append(node)
-            continue
-        if ref in cut or id(node) in done:
-            continue
-        if node.kind == "input":
-            raise _missing(ref, wanted_by, cut)
-        done.add(id(node))
-        stack.append((ref, wanted_by, True))
-        stack.extend((needed, node, False) for needed in reversed(node.refs()))
+        elif ref not in cut and id(node) not in done and node.kind != "input":
+            done.add(id(node))
+            stack.append((ref, True))
+            stack.extend((needed, False) for needed in reversed(node.refs()))
     return order
 
 
@@ -218,6 +244,6 @@ def _missing(ref: Ref, wanted_by: Node | None, cut: set[Ref]) -> ValueError:
         else "it is itself an output"
     )
     return ValueError(
-        f"The graph is disconnected: input {ref.node.name!r} of shape {ref.spec.shape} is not among the model's inputs ({given}), "
-        f"but {by}. Add it to `inputs`."
+        f"The graph is disconnected: input {ref.node.name!r} of shape {ref.spec.shape} is not among the model's inputs "
+        f"({given}), but {by}. Add it to `inputs`."
     )

@@ -58,8 +58,8 @@ def _target(value: Any, name: str) -> Any:
         )
     if value._base is not None and value._base[1] is None:
         raise TypeError(
-            f"`{name}` on a view of the symbolic tensor {value._base[0].name!r}: torch would change the tensor behind the view, which "
-            f"a graph cannot follow. Change that tensor itself (x[index] = value), or work on a copy (x.clone())."
+            f"`{name}` on a view of the symbolic tensor {value._base[0].name!r}: torch would change the tensor behind the view, "
+            f"which a graph cannot follow. Change that tensor itself (x[index] = value), or work on a copy (x.clone())."
         )
     return value
 

@@ -23,8 +23,10 @@ from hornbeam.graph.node import Out, Ref, Spec, filled
 _SMALL = 1 << 22
 _TORCH = {str(v).removeprefix("torch."): v for v in vars(torch).values() if isinstance(v, torch.dtype)}
 _NAMES = {v: k for k, v in _TORCH.items()}
-_NAMES.update({torch.float16: "float16", torch.float32: "float32", torch.float64: "float64", torch.int64: "int64",
-               torch.int32: "int32", torch.int16: "int16", torch.complex64: "complex64", torch.complex128: "complex128"})  # fmt: skip
+_NAMES.update({
+    torch.float16: "float16", torch.float32: "float32", torch.float64: "float64", torch.int16: "int16", torch.int32: "int32",
+    torch.int64: "int64", torch.complex64: "complex64", torch.complex128: "complex128",
+})  # fmt: skip
 
 
 class _Reshapes(TorchFunctionMode):
@@ -34,7 +36,8 @@ class _Reshapes(TorchFunctionMode):
         if kwargs is None:
             kwargs = {}
         if args and func.__name__ in ("view", "reshape") and isinstance(args[0], torch.Tensor) and args[0].numel() == 0:
-            given = args[1:] or ((kwargs["shape"],) if "shape" in kwargs else ((kwargs["size"],) if "size" in kwargs else ()))
+            named: Any = [kwargs[k] for k in ("shape", "size") if k in kwargs][:1]
+            given = args[1:] or named
             shape = tuple(given[0]) if len(given) == 1 and isinstance(given[0], (tuple, list, torch.Size)) else tuple(given)
             if 0 in shape:
                 return func(args[0], _resolve(args[0].shape, shape))
@@ -181,6 +184,5 @@ def _merge(samples: list[torch.Tensor], batches: list[torch.Tensor], empty: bool
         tuple(0 if known is None else size for size, known in zip(s.shape, shape, strict=True)) for s in samples)  # fmt: skip
     filled_in = tuple(tuple(t.shape) for t in batches)
     expected = tuple(filled(shape, concrete[0], batch) for batch in (2, 3))
-    return Spec(
-        shape, _NAMES[first.dtype], concrete, filled_in if len(filled_in) == 2 and filled_in != expected and same_rank else None
-    )
+    odd = len(filled_in) == 2 and filled_in != expected and same_rank
+    return Spec(shape, _NAMES[first.dtype], concrete, filled_in if odd else None)

@@ -6,6 +6,8 @@ import keyword
 import linecache
 import operator
 import types
+import weakref
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -15,23 +17,53 @@ from hornbeam.graph import tree
 from hornbeam.graph.graph import Graph
 from hornbeam.graph.node import Held, Node, Out, Ref
 
-_OPERATORS = {f"__{n}__": getattr(operator, n if hasattr(operator, n) else n + "_") for n in
-              "add sub mul truediv floordiv mod pow matmul neg pos abs and or xor invert eq ne lt le gt ge getitem lshift rshift".split()}  # fmt: skip
+_OPERATORS = {
+    f"__{n}__": getattr(operator, n if hasattr(operator, n) else n + "_")
+    for n in (
+        "add sub mul truediv floordiv mod pow matmul neg pos abs and or xor invert eq ne lt le gt ge getitem lshift rshift"
+    ).split()
+}
 _REFLECTED = {f"__r{n}__": f"__{n}__" for n in "add sub mul truediv floordiv mod pow matmul and or xor".split()}
 
 
 class Lowered:
     """What lowering makes.
 
-    Attributes:
-        run: the function, called as `run(model, *flat_inputs)`.
-        forward: the same for a graph of one input, as a module's `forward`: what does not fit goes to the module's `call`. Else None.
-        code: the function's source.
-        lines: the graph's nodes by code object and line.
+    Args:
+        source: what fx wrote.
+        names: the globals it needs.
+        title: shown in tracebacks.
+        made: the graph's nodes by the name of the variable that holds their result.
+        guard: for a graph of one input: the condition under which `forward` hands over to the module's `call`.
     """
 
-    def __init__(self, run: Any, forward: Any, code: str, lines: dict[tuple[Any, int], Node]) -> None:
-        self.run, self.forward, self.code, self.lines = run, forward, code, lines
+    def __init__(self, source: str, names: dict[str, Any], title: str, made: dict[str, Node], guard: str | None) -> None:
+        self.code = source.strip() + "\n"
+        self._source, self._names, self._made = source, names, made
+        self._label = "".join(c if c.isalnum() or c in "_-. " else "_" for c in title)[:60]
+        self.lines: dict[tuple[Any, int], Node] = {}
+        self.forward = None if guard is None else self._function(source.replace("):\n", guard, 1), "forward")
+        if guard is None:
+            _ = self.run
+
+    @cached_property
+    def run(self) -> Any:
+        """The function, called as `run(model, *flat_inputs)`."""
+        return self._function(self._source, "run")
+
+    def _function(self, source: str, kind: str) -> Any:
+        names = dict(self._names)
+        filename = f"<hornbeam {self._label} {kind} {id(self):x}>"
+        exec(compile(source, filename, "exec"), names)
+        text = source.splitlines(keepends=True)
+        linecache.cache[filename] = (len(source), None, text, filename)
+        function = names["forward"]
+        weakref.finalize(function, linecache.cache.pop, filename, None)
+        for number, line in enumerate(text, 1):
+            variable = line.strip().split(" ", 1)[0].rstrip(":")
+            if variable in self._made and "=" in line:
+                self.lines[function.__code__, number] = self._made[variable]
+        return function
 
 
 def lower(graph: Graph, title: str = "model") -> Lowered:
@@ -72,9 +104,8 @@ def _emit(out: fx.Graph, node: Node, args: Any, kwargs: Any) -> fx.Node:
         return out.create_node("call_module", node.target, args, kwargs, name=_identifier(node))
     function, name = node.target, getattr(node.target, "__name__", "")
     if isinstance(function, types.MethodWrapperType) and hasattr(function, "__self__") and name == "__get__":
-        return out.create_node(
-            "call_function", getattr, (args[0], function.__self__.__name__), {}, name=function.__self__.__name__
-        )
+        described: Any = function.__self__
+        return out.create_node("call_function", getattr, (args[0], described.__name__), {}, name=described.__name__)
     if name in _OPERATORS and getattr(torch.Tensor, name, None) is function and not kwargs:
         return out.create_node("call_function", _OPERATORS[name], args, {}, name=_identifier(node))
     if name in _REFLECTED and getattr(torch.Tensor, name, None) is function and len(args) == 2:
@@ -135,30 +166,8 @@ _GUARD = """, mask=None):
 
 def _compiled(out: fx.Graph, made: dict[str, Node], title: str, single: bool, floats: bool) -> Lowered:
     written = out.python_code("self")
-    names = {**written.globals, "torch": torch}
-    label = "".join(c if c.isalnum() or c in "_-. " else "_" for c in title)[:60]
-    lines: dict[tuple[Any, int], Node] = {}
-    run = _function(written.src, names, f"<hornbeam {label} {id(out):x}>", made, lines)
-    forward = None
-    if single:
-        guarded = written.src.replace("):\n", _GUARD.format(" or not x.is_floating_point()" if floats else ""), 1)
-        forward = _function(guarded, names, f"<hornbeam {label} {id(out):x} forward>", made, lines)
-    return Lowered(run, forward, written.src.strip() + "\n", lines)
-
-
-def _function(
-    source: str, names: dict[str, Any], filename: str, made: dict[str, Node], lines: dict[tuple[Any, int], Node]
-) -> Any:
-    names = dict(names)
-    exec(compile(source, filename, "exec"), names)
-    text = source.splitlines(keepends=True)
-    linecache.cache[filename] = (len(source), None, text, filename)
-    code = names["forward"].__code__
-    for number, line in enumerate(text, 1):
-        variable = line.strip().split(" ", 1)[0].rstrip(":")
-        if variable in made and "=" in line:
-            lines[code, number] = made[variable]
-    return names["forward"]
+    guard = _GUARD.format(" or not x.is_floating_point()" if floats else "") if single else None
+    return Lowered(written.src, {**written.globals, "torch": torch}, title, made, guard)
 
 
 def failing_node(lowered: Lowered, error: BaseException) -> Node | None:

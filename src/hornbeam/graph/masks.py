@@ -6,18 +6,19 @@ from collections.abc import Iterable
 from typing import Any
 
 _ELEMENTWISE = set(
-    """abs absolute acos acosh add addcdiv addcmul asin asinh atan atan2 atanh bitwise_and bitwise_or bitwise_xor ceil celu clamp
-    clamp_max clamp_min clip contiguous clone copysign cos cosh deg2rad detach digamma div divide dropout elu eq erf erfc erfinv exp
-    exp2 expm1 feature_dropout float_power floor floor_divide fmax fmin fmod frac ge gelu greater greater_equal gt hardshrink
-    hardsigmoid hardswish hardtanh heaviside hypot isfinite isinf isnan isneginf isposinf le leaky_relu lerp less less_equal
-    lgamma log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor logit logsigmoid lt masked_fill maximum
-    minimum mish mul multiply nan_to_num ne neg negative not_equal pow positive rad2deg real reciprocal relu relu6 remainder round
-    rrelu rsqrt rsub selu sgn sigmoid sign silu sin sinc sinh softplus softshrink softsign sqrt square sub subtract tan tanh
-    tanhshrink threshold to true_divide trunc type type_as where xlogy float double half bfloat16 int long bool layer_norm rms_norm
-    softmax log_softmax normalize alpha_dropout
-    __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __floordiv__ __rfloordiv__ __mod__ __rmod__ __pow__
-    __rpow__ __neg__ __pos__ __abs__ __and__ __rand__ __or__ __ror__ __xor__ __rxor__ __invert__ __eq__ __ne__ __lt__ __le__ __gt__
-    __ge__ __div__ __rdiv__ fill_in_place""".split()
+    """abs absolute acos acosh add addcdiv addcmul asin asinh atan atan2 atanh bitwise_and bitwise_or bitwise_xor ceil
+    celu clamp clamp_max clamp_min clip contiguous clone copysign cos cosh deg2rad detach digamma div divide dropout elu
+    eq erf erfc erfinv exp exp2 expm1 feature_dropout float_power floor floor_divide fmax fmin fmod frac ge gelu greater
+    greater_equal gt hardshrink hardsigmoid hardswish hardtanh heaviside hypot isfinite isinf isnan isneginf isposinf le
+    leaky_relu lerp less less_equal lgamma log log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor
+    logit logsigmoid lt masked_fill maximum minimum mish mul multiply nan_to_num ne neg negative not_equal pow positive
+    rad2deg real reciprocal relu relu6 remainder round rrelu rsqrt rsub selu sgn sigmoid sign silu sin sinc sinh softplus
+    softshrink softsign sqrt square sub subtract tan tanh tanhshrink threshold to true_divide trunc type type_as where
+    xlogy float double half bfloat16 int long bool layer_norm rms_norm softmax log_softmax normalize alpha_dropout
+    fill_in_place
+    __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__ __rtruediv__ __floordiv__ __rfloordiv__ __mod__
+    __rmod__ __pow__ __rpow__ __neg__ __pos__ __abs__ __and__ __rand__ __or__ __ror__ __xor__ __rxor__ __invert__ __eq__
+    __ne__ __lt__ __le__ __gt__ __ge__ __div__ __rdiv__""".split()
 )
 
 

@@ -34,7 +34,7 @@ class Spec:
         shape: tuple[int | None, ...],
         dtype: str,
         samples: tuple[Any, ...] | None = None,
-        batches: tuple[Any, Any] | None = None,
+        batches: tuple[Any, ...] | None = None,
     ) -> None:
         self.shape, self.dtype, self.batches = shape, dtype, batches
         self.samples = samples if samples is not None else stand_in_shapes(shape)
@@ -138,18 +138,8 @@ class Node:
     """
 
     __slots__ = (
-        "args",
-        "implicit",
-        "kind",
-        "kwargs",
-        "name",
-        "outputs",
-        "passed",
-        "source",
-        "structure",
-        "target",
-        "__weakref__",
-    )
+        "__weakref__", "args", "implicit", "kind", "kwargs", "name", "outputs", "passed", "source", "structure", "target",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -147,7 +147,7 @@ class _Run:
         if self.depth != 0:
             return
         made = [v for v in tree.leaves(result) if isinstance(v, torch.Tensor)]
-        if not made or name == "__get__" and made[0] is tensors[0]:
+        if not made or (name == "__get__" and made[0] is tensors[0]):
             return
         if _caller() == "core":
             for value in made:

@@ -18,8 +18,9 @@ from hornbeam.graph.node import Node, Out, Ref, Spec, user_source
 
 def _no_value(symbol: SymbolicTensor, what: str) -> TypeError:
     return TypeError(
-        f"{what} needs a value, and the symbolic tensor {symbol.name!r} of shape {symbol.shape} has none yet: it stands for what a "
-        f"model will compute. Use torch functions on it, such as torch.where for a choice, or put the code into a Layer's `call`."
+        f"{what} needs a value, and the symbolic tensor {symbol.name!r} of shape {symbol.shape} has none yet: it stands for what "
+        f"a model will compute. Use torch functions on it, such as torch.where for a choice, or put the code into a "
+        f"Layer's `call`."
     )
 
 
@@ -95,8 +96,9 @@ def _operator(name: str) -> Callable[..., Any]:
 
 
 _OPERATORS = (
-    "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul neg pos abs and rand or ror xor "
-    "rxor invert eq ne lt le gt ge lshift rshift rlshift rrshift getitem iadd isub imul itruediv ifloordiv imod ipow rdiv iand ior ixor"
+    "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow rpow matmul rmatmul neg pos abs and rand or ror "
+    "xor rxor invert eq ne lt le gt ge lshift rshift rlshift rrshift getitem "
+    "iadd isub imul itruediv ifloordiv imod ipow rdiv iand ior ixor"
 ).split()
 for _name in _OPERATORS:
     if hasattr(torch.Tensor, f"__{_name}__"):
@@ -187,8 +189,8 @@ class SymbolicTensor(Symbol):
             raise TypeError("A symbolic tensor without axes has no len().")
         if self.shape[0] is None:
             raise TypeError(
-                f"len() of the symbolic tensor {self.name!r} of shape {self.shape}: its first axis varies, so it has no value yet. "
-                f"x.size(0) gives a symbolic size that torch functions take."
+                f"len() of the symbolic tensor {self.name!r} of shape {self.shape}: its first axis varies, so it has no value "
+                f"yet. x.size(0) gives a symbolic size that torch functions take."
             )
         return self.shape[0]
 
@@ -198,7 +200,7 @@ class SymbolicTensor(Symbol):
                 f"Cannot iterate over the symbolic tensor {self.name!r} of shape {self.shape}: its first axis varies. "
                 f"Iterate over an axis of known size (x.unbind(1)), or use a torch function on the whole tensor."
             )
-        return builtins.iter([self[i] for i in range(self.shape[0])])
+        return builtins.iter([self.__getitem__(i) for i in range(self.shape[0])])
 
     def __setitem__(self, index: Any, value: Any) -> None:
         record_function(torch.Tensor.__setitem__, (self, index, value), {})
@@ -240,7 +242,8 @@ class SymbolicSize(Symbol):
     def __index__(self) -> int:
         raise TypeError(
             "The size of an axis that varies has no value yet. It works in arithmetic, view, reshape, torch.zeros((n, 3)) and "
-            "torch.arange(n), with the sizes as one tuple; for `expand(n, -1)` write `torch.broadcast_to(t, (n, ...))`; for slices use -1-free forms."
+            "torch.arange(n), with the sizes as one tuple; for `expand(n, -1)` write `torch.broadcast_to(t, (n, ...))`; for "
+            "slices use -1-free forms."
         )
 
     __int__ = __float__ = __index__
@@ -260,28 +263,14 @@ def _size_operator(name: str) -> Callable[..., Any]:
     return method
 
 
-for _name in (
-    "add",
-    "radd",
-    "sub",
-    "rsub",
-    "mul",
-    "rmul",
-    "truediv",
-    "rtruediv",
-    "floordiv",
-    "rfloordiv",
-    "mod",
-    "rmod",
-    "pow",
-    "neg",
-):
+for _name in "add radd sub rsub mul rmul truediv rtruediv floordiv rfloordiv mod rmod pow neg".split():
     setattr(SymbolicSize, f"__{_name}__", _size_operator(_name))
 
 _UFUNCS: dict[str, Any] = {
-    "absolute": torch.abs, "add": torch.add, "subtract": torch.sub, "multiply": torch.mul, "divide": torch.div, "power": torch.pow,
-    "true_divide": torch.div, "negative": torch.neg, "arcsin": torch.asin, "arccos": torch.acos, "arctan": torch.atan, "rint": torch.round,
-    "arctan2": torch.atan2, "arcsinh": torch.asinh, "arccosh": torch.acosh, "arctanh": torch.atanh, "equal": torch.eq, "invert": torch.bitwise_not,
+    "absolute": torch.abs, "add": torch.add, "subtract": torch.sub, "multiply": torch.mul, "divide": torch.div,
+    "true_divide": torch.div, "power": torch.pow, "negative": torch.neg, "rint": torch.round, "equal": torch.eq,
+    "invert": torch.bitwise_not, "arcsin": torch.asin, "arccos": torch.acos, "arctan": torch.atan, "arctan2": torch.atan2,
+    "arcsinh": torch.asinh, "arccosh": torch.acosh, "arctanh": torch.atanh,
 }  # fmt: skip
 
 
@@ -302,20 +291,14 @@ def to_refs(nest: Any) -> Any:
 def record_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None = None) -> Any:
     """Records the call of a torch function (or any pure function) on symbolic values and returns what stands for its result."""
     function = torch.Tensor.pow if function is torch.Tensor.__pow__ else function  # the one operator that has no name of its own
+    kwargs = {k: v for k, v in kwargs.items() if k != "_stacklevel"}  # only says which line a warning of torch's shows
     rewritten = in_place.rewrite(function, args, kwargs)
     if rewritten is not None:
         return rewritten
     _check_captured(args, kwargs, function)
     by_value.check_pieces(function, args, kwargs)
-    node = Node(
-        "function",
-        function,
-        name or function.__name__.strip("_"),
-        to_refs(args),
-        to_refs(kwargs),
-        user_source(),
-        context.implicit,
-    )
+    name = name or function.__name__.strip("_")
+    node = Node("function", function, name, to_refs(args), to_refs(kwargs), user_source(), context.implicit)
     result = record(node, function)
     by_value.free_axes(node, result)
     if isinstance(result, Symbol):
@@ -354,9 +337,8 @@ def symbol_for(ref: Ref) -> Symbol:
 
 def explain(error: Exception, node: Node) -> Exception:
     """Adds to an error which call failed, on which shapes, from which earlier calls and source lines."""
-    lines = [
-        f"{'Layer' if node.kind == 'module' else 'Function'} {node.name!r} was called at {node.where() or 'an unknown line'} on:"
-    ]
+    kind = "Layer" if node.kind == "module" else "Function"
+    lines = [f"{kind} {node.name!r} was called at {node.where() or 'an unknown line'} on:"]
     for ref in node.visible_refs():
         made = f", made by {ref.node.name!r}" + (f" at {ref.node.where()}" if ref.node.where() else "")
         lines.append(f"  shape {ref.spec.shape}, dtype {ref.spec.dtype}{made}")
@@ -370,8 +352,8 @@ def _check_captured(args: Any, kwargs: Any, function: Any) -> None:
         if isinstance(value, torch.Tensor) and value.grad_fn is not None:
             raise ValueError(
                 f"`{function.__name__}` was called on a symbolic tensor and on a tensor that was computed from parameters "
-                f"(shape {tuple(value.shape)}, {value.grad_fn.name()}): the model would keep today's value and it would go stale. "
-                f"Compute it inside the model: pass the parameter itself into torch functions on the symbolic tensor, "
+                f"(shape {tuple(value.shape)}, {value.grad_fn.name()}): the model would keep today's value, and it would go "
+                f"stale. Compute it inside the model: pass the parameter itself into torch functions on the symbolic tensor, "
                 f"use F.linear(x, weight) for x @ weight.T, or write a Layer."
             )
 

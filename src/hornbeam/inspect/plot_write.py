@@ -96,7 +96,7 @@ def _artist(marks: list[Mark], scale: float) -> Any:
     def font(mark: Text) -> Any:
         key = mark.size, mark.bold, covered(mark.text)
         if key not in fonts:
-            source = {"fname": FONTS[mark.bold]} if key[2] else {"family": "DejaVu Sans", "weight": 600 if mark.bold else 400}
+            source = {"fname": FONTS[mark.bold]} if key[2] else {"family": "DejaVu Sans", "weight": 700 if mark.bold else 400}
             fonts[key] = properties(size=mark.size * scale, **source)
         return fonts[key]
 

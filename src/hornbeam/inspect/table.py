@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,7 +102,8 @@ def _walk(model: nn.Module, graph: Graph, expand: bool, depth: int) -> list[Row]
 
 
 def _children(model: nn.Module) -> list[nn.Module]:
-    return list(model.layers) if hasattr(model, "layers") else list(model.children())
+    layers: Any = getattr(model, "layers", None)
+    return list(model.children() if layers is None else layers)
 
 
 def _has_called_part(module: nn.Module, called: set[int]) -> bool:
@@ -217,7 +219,7 @@ def in_range(rows: list[Row], layer_range: Any, caller: str) -> list[Row]:
 def is_linear(rows: list[Row]) -> bool:
     """Returns whether rows are a plain chain, so that connections say nothing new."""
     top = [r for r in rows if r.depth == 0]
-    for before, row in zip(top, top[1:], strict=False):
+    for before, row in itertools.pairwise(top):
         if row.nodes and (len(row.connected) != 1 or not row.connected[0].startswith(before.name + "[")):
             return False
     return not any(len(r.nodes) > 1 for r in top)

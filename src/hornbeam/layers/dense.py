@@ -11,6 +11,7 @@ from hornbeam import activations, constraints, initializers, regularizers
 from hornbeam.core.input_spec import InputSpec
 from hornbeam.core.layer import Layer
 from hornbeam.core.registry import public
+from hornbeam.core.weights import Variable
 
 
 @public("keras.layers.Dense")
@@ -36,9 +37,9 @@ class Dense(Layer):
 
     def __init__(
         self, units: int, activation: Any = None, use_bias: bool = True, kernel_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros", kernel_regularizer: Any = None, bias_regularizer: Any = None, activity_regularizer: Any = None,
-        kernel_constraint: Any = None, bias_constraint: Any = None, lora_rank: int | None = None, lora_alpha: int | None = None,
-        quantization_config: Any = None, **kwargs: Any,
+        bias_initializer: Any = "zeros", kernel_regularizer: Any = None, bias_regularizer: Any = None,
+        activity_regularizer: Any = None, kernel_constraint: Any = None, bias_constraint: Any = None,
+        lora_rank: int | None = None, lora_alpha: int | None = None, quantization_config: Any = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         if isinstance(units, bool) or not isinstance(units, int) or units <= 0:
@@ -61,20 +62,14 @@ class Dense(Layer):
         if features is None:
             raise ValueError(f"Dense layer {self.name!r} needs a known last axis. Received: input shape {tuple(input_shape)}.")
         self.kernel = self.add_weight(
-            (features, self.units),
-            self.kernel_initializer,
-            regularizer=self.kernel_regularizer,
-            constraint=self.kernel_constraint,
-            name="kernel",
-        )
+            (features, self.units), self.kernel_initializer, name="kernel",
+            regularizer=self.kernel_regularizer, constraint=self.kernel_constraint,
+        )  # fmt: skip
         if self.use_bias:
-            self.bias = self.add_weight(
-                (self.units,),
-                self.bias_initializer,
-                regularizer=self.bias_regularizer,
-                constraint=self.bias_constraint,
-                name="bias",
-            )
+            self.bias: Variable | None = self.add_weight(
+                (self.units,), self.bias_initializer, name="bias",
+                regularizer=self.bias_regularizer, constraint=self.bias_constraint,
+            )  # fmt: skip
         else:
             self.bias = None
         self.input_spec = InputSpec(min_ndim=2, axes={-1: features})

@@ -90,7 +90,7 @@ class Embedding(Layer):
             ) from None
         return rows.to(self._compute)
 
-    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+    def compute_mask(self, inputs: Any, mask: Any = None) -> Any:
         """Returns where the input is not 0, with `mask_zero`."""
         return torch.ne(inputs, 0) if self.mask_zero else None
 

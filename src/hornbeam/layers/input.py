@@ -32,8 +32,9 @@ class InputLayer(Layer):
     config_exclude = ("shape", "batch_size", "input_tensor", "trainable", *Layer.config_exclude)
 
     def __init__(
-        self, shape: Any = None, batch_size: int | None = None, dtype: Any = None, sparse: bool | None = None, ragged: bool | None = None,
-        batch_shape: Any = None, input_tensor: Any = None, optional: bool = False, name: str | None = None, **kwargs: Any,
+        self, shape: Any = None, batch_size: int | None = None, dtype: Any = None, sparse: bool | None = None,
+        ragged: bool | None = None, batch_shape: Any = None, input_tensor: Any = None, optional: bool = False,
+        name: str | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         kwargs.pop("input_shape", None)
         super().__init__(name=name, **kwargs)
@@ -43,7 +44,8 @@ class InputLayer(Layer):
             batch_shape = (batch_size, *_checked(shape, self.name))
         elif shape is not None:
             raise ValueError(
-                f"Input {self.name!r}: give `shape` or `batch_shape`, not both. Received: shape={shape}, batch_shape={batch_shape}"
+                f"Input {self.name!r}: give `shape` or `batch_shape`, not both. "
+                f"Received: shape={shape}, batch_shape={batch_shape}"
             )
         if sparse or ragged:
             raise ValueError(f"Input {self.name!r}: torch models take dense tensors. Received: sparse={sparse}, ragged={ragged}")

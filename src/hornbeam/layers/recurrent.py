@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from hornbeam.core.calls import in_compute_dtype
 from hornbeam.core.input_spec import InputSpec
 from hornbeam.core.layer import Layer
 from hornbeam.core.registry import deserialize_keras_object, public
@@ -139,8 +140,8 @@ class RNN(Layer):
         if self.stateful and self.states is not None:
             for kept, new in zip(tree.leaves(self.states), tree.leaves(states), strict=True):
                 assign(kept, new.detach())
-        output = y if self.return_sequences else y[:, -1]
-        return (output, *_single(states)) if self.return_state else output
+        output = in_compute_dtype(self, y if self.return_sequences else y[:, -1])
+        return (output, *in_compute_dtype(self, _single(states))) if self.return_state else output
 
     def _checked_mask(self, mask: Any, x: torch.Tensor) -> torch.Tensor:
         mask = torch.as_tensor(mask, device=x.device)

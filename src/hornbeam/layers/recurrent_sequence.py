@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 
 from hornbeam import activations
+from hornbeam.core.calls import in_compute_dtype
+from hornbeam.core.layer import Layer
 from hornbeam.layers.dropping import dropped
 from hornbeam.layers.recurrent_cells import GRUCell, LSTMCell, RecurrentCell, SimpleRNNCell, StackedRNNCells, one_step
 
@@ -44,6 +46,7 @@ def run(
             x, last = run(one, x, state, mask, training, fused, zero_masked)
             new.append(last)
         return x, new
+    x, states = in_compute_dtype(cell, (x, states)) if isinstance(cell, Layer) else (x, states)
     if not _is_standard(cell):
         return _steps(lambda x_t, s: one_step(cell, x_t, s, training), x, states, mask, zero_masked)
     if training and cell.dropout:

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from hornbeam import initializers
+from hornbeam.core.calls import in_compute_dtype
 from hornbeam.core.input_spec import InputSpec
 from hornbeam.core.layer import Layer
 from hornbeam.core.registry import public
@@ -65,7 +66,7 @@ class SpectralNormalization(Wrapper):
         """Normalizes the kernel, in training, and calls the layer inside."""
         if training and not context.scratch:
             self._normalize(self.layer._parameters[self._kernel_name()])  # type: ignore[arg-type]
-        return self.layer(inputs, training=training)
+        return in_compute_dtype(self, self.layer(inputs, training=training))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Returns the shape that the layer inside returns."""

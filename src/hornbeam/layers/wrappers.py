@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from hornbeam.core.calls import in_compute_dtype
 from hornbeam.core.errors import did_you_mean
 from hornbeam.core.layer import Layer
 from hornbeam.core.registry import deserialize_keras_object, public, serialize_keras_object
@@ -87,7 +88,7 @@ class TimeDistributed(Wrapper):
         if mask is not None and self.layer._signature.first_mask is not None:
             kwargs[self.layer._signature.first_mask] = torch.as_tensor(mask).flatten(0, 1)
         y = self.layer(inputs.flatten(0, 1), training=training, **kwargs)
-        return tree.map_leaves(lambda v: v.reshape(batch, time, *v.shape[1:]), y)
+        return in_compute_dtype(self, tree.map_leaves(lambda v: v.reshape(batch, time, *v.shape[1:]), y))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Returns the inner layer's output shape with the time axis put in."""
@@ -216,7 +217,7 @@ class Bidirectional(Layer):
             states, y, y_back = (*y[1:], *y_back[1:]), y[0], y_back[0]
         if self.return_sequences:
             y_back = y_back.flip(1)
-        merged = self._merge(y, y_back)
+        merged, states = in_compute_dtype(self, (self._merge(y, y_back), states))
         if self.merge_mode is None:
             return (*merged, *states)
         return (merged, *states) if states else merged

@@ -18,10 +18,9 @@ from hornbeam.models.functional import Functional, GraphModel
 from hornbeam.models.sequential import Sequential
 
 
-
 def clone_model(
-    model: Any, input_tensors: Any = None, clone_function: Callable[[Any], Any] | None = None, call_function: Callable[..., Any] | None = None,
-    recursive: bool = False, **kwargs: Any,
+    model: Any, input_tensors: Any = None, clone_function: Callable[[Any], Any] | None = None,
+    call_function: Callable[..., Any] | None = None, recursive: bool = False, **kwargs: Any,
 ) -> Any:  # fmt: skip
     """Returns a model of the same structure with new weights.
 
@@ -39,7 +38,8 @@ def clone_model(
     if not isinstance(model, GraphModel):
         if clone_function is not None or input_tensors is not None:
             raise ValueError(
-                f"clone_model takes clone_function and input_tensors for Sequential and functional models only. Received: {type(model).__name__}."
+                f"clone_model takes clone_function and input_tensors for Sequential and functional models only. "
+                f"Received: {type(model).__name__}."
             )
         return type(model).from_config(model.get_config())
 
@@ -68,11 +68,8 @@ def clone_model(
     def tensor(path: str) -> Any:
         if path not in held:
             old = model._held(path)
-            held[path] = (
-                nn.Parameter(old.detach().clone(), old.requires_grad)
-                if isinstance(old, nn.Parameter) and old.requires_grad
-                else old.detach().clone()
-            )
+            value = old.detach().clone()
+            held[path] = nn.Parameter(value) if isinstance(old, nn.Parameter) and old.requires_grad else value
         return held[path]
 
     inputs = model.input if input_tensors is None else input_tensors

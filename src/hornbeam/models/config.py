@@ -85,15 +85,14 @@ def graph_config(model: Any) -> dict[str, Any]:
         return [*places[id(ref.node)], ref.index]
 
     entries: dict[str, dict[str, Any]] = {}
-    for node in graph.nodes:
+    for node in (*(n for n in graph.nodes if n.kind == "input"), *graph.written()):
         name = places[id(node)][0]
         if name not in entries:
             entries[name] = {**_described(model, node, name), "name": name, "inbound_nodes": []}
         if node.kind != "input":
             write = lambda v: _write(model, v, history)  # noqa: E731
-            entries[name]["inbound_nodes"].append(
-                {"args": [_nest(write, a) for a in node.args], "kwargs": {k: _nest(write, v) for k, v in node.kwargs.items()}}
-            )
+            kwargs = {k: _nest(write, v) for k, v in node.kwargs.items() if k not in node.passed}
+            entries[name]["inbound_nodes"].append({"args": [_nest(write, a) for a in node.args], "kwargs": kwargs})
     return {
         "name": model.name, "trainable": model.trainable, "layers": list(entries.values()),
         "input_layers": _listed(tree.map_leaves(lambda r: _Place(history(r)), graph.input_nest)),
@@ -122,7 +121,8 @@ def _described(model: Any, node: Node, name: str) -> dict[str, Any]:
     if node.kind == "function":
         if id(node.target) not in _names():
             raise ValueError(
-                f"Model {model.name!r} calls {node.target!r} in {name!r}, which has no name a config could hold. Put it into a Layer."
+                f"Model {model.name!r} calls {node.target!r} in {name!r}, which has no name a config could hold. "
+                f"Put it into a Layer."
             )
         return registry.serialize_keras_object(TorchFunction(_names()[id(node.target)], name))
     if node.kind == "operation":
@@ -130,7 +130,8 @@ def _described(model: Any, node: Node, name: str) -> dict[str, Any]:
     child = model._child(node.target)
     if not isinstance(child, Layer):
         raise ValueError(
-            f"Model {model.name!r} holds the plain torch module {name!r} ({type(child).__name__}), which has no config. Wrap it in a Layer."
+            f"Model {model.name!r} holds the plain torch module {name!r} ({type(child).__name__}), which has no config. "
+            f"Wrap it in a Layer."
         )
     return registry.serialize_keras_object(child)
 
@@ -169,7 +170,7 @@ def _write(model: Any, value: Any, history: Callable[[Ref], list[Any]]) -> Any:
 
 def graph_from_config(config: dict[str, Any]) -> tuple[Any, Any]:
     """Returns symbolic inputs and outputs for a functional config."""
-    layers = {
+    layers: dict[str, Any] = {
         entry["name"]: registry.deserialize_keras_object({k: v for k, v in entry.items() if k not in ("name", "inbound_nodes")})
         for entry in config["layers"]
     }
@@ -212,7 +213,8 @@ def _read(value: Any, find: Callable[[list[Any]], Any]) -> Any:
         return [_read(v, find) for v in value]
     if not isinstance(value, dict):
         return value
-    kind, inner = value.get("class_name"), value.get("config")
+    kind = value.get("class_name")
+    inner: Any = value.get("config")
     if kind == "__keras_tensor__":
         return find(inner["keras_history"])
     if kind == "__tuple__":

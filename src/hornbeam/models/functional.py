@@ -14,10 +14,9 @@ from hornbeam.core.registry import custom_object_scope, public, snake_case
 from hornbeam.core.tracking import CONTAINERS, identifier
 from hornbeam.core.weights import raw
 from hornbeam.graph import symbolic, tree
-from hornbeam.graph.context import setting
 from hornbeam.graph.graph import Graph
 from hornbeam.graph.lower import Lowered, failing_node, lower
-from hornbeam.graph.node import Held, Node
+from hornbeam.graph.node import Held
 from hornbeam.graph.verify import verify
 from hornbeam.layers.input import InputLayer
 from hornbeam.models.config import graph_config, graph_from_config
@@ -28,7 +27,7 @@ class GraphModel(Model):
     """A model that runs from a graph: the graph names children by key, and is lowered to a Python function."""
 
     _carries_masks = True
-    _graph: Graph | None = None
+    _graph: Graph = None  # type: ignore[assignment]
 
     # -- taking a graph over
 
@@ -62,7 +61,7 @@ class GraphModel(Model):
             module = module._modules[part]
         return module
 
-    def _add_child(self, module: nn.Module) -> str:
+    def _add_child(self, module: Any) -> str:
         named = getattr(module, "_named", False)
         base = identifier(module.name) if named else snake_case(type(module).__name__)
         counts = self.__dict__.setdefault("_key_counts", {})
@@ -87,7 +86,7 @@ class GraphModel(Model):
             if id(value) not in known:
                 kind = "parameter" if isinstance(value, nn.Parameter) else "constant"
                 key = f"{kind}_{sum(k.startswith(kind) for k in (*raw(self, '_parameters'), *raw(self, '_buffers')))}"
-                if kind == "parameter":
+                if isinstance(value, nn.Parameter):
                     self.register_parameter(key, value)
                 else:
                     self.register_buffer(key, value, persistent=False)
@@ -111,10 +110,12 @@ class GraphModel(Model):
 
     def _lower(self) -> None:
         lowered = lower(self._graph, self.name)
-        self.__dict__.update(_lowered=lowered, _run=lowered.run)
+        self.__dict__["_lowered"] = lowered
         self.__dict__.pop("forward", None)
         if lowered.forward is not None and getattr(type(self).call, "_runs_graph", False):
             self.__dict__["forward"] = types.MethodType(lowered.forward, self)
+        elif lowered.forward is not None:
+            _ = lowered.run
 
     # -- running
 
@@ -122,7 +123,7 @@ class GraphModel(Model):
         """Runs the graph on real inputs, or records it anew on symbolic ones."""
         if mask is not None and any(m is not None for m in tree.leaves(mask)):
             return self._call_masked(inputs, mask)
-        return self._run(self, *self._flatten(inputs))
+        return self._lowered.run(self, *self._flatten(inputs))
 
     call._runs_graph = True  # type: ignore[attr-defined]
     forward = call
@@ -138,7 +139,8 @@ class GraphModel(Model):
                 wanted, missing = names, []
             if missing:
                 raise ValueError(
-                    f"Model {self.name!r} is missing input {missing[0]!r}. It takes: {', '.join(map(repr, wanted))}. Received keys: {', '.join(map(repr, inputs))}."
+                    f"Model {self.name!r} is missing input {missing[0]!r}. It takes: {', '.join(map(repr, wanted))}. "
+                    f"Received keys: {', '.join(map(repr, inputs))}."
                 )
             flat = (
                 tree.leaves({n: inputs[n] for n in wanted})
@@ -331,7 +333,7 @@ class GraphModel(Model):
 
     def __getstate__(self) -> dict[str, Any]:
         state = super().__getstate__()
-        for name in ("_run", "_lowered", "forward"):
+        for name in ("_lowered", "forward"):
             state.pop(name, None)
         state.update(_symbols=None, _masked={})
         return state

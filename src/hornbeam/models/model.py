@@ -51,8 +51,8 @@ class Model(Layer):
             return
         if args:
             raise TypeError(
-                f"{type(self).__name__} takes `inputs` and `outputs`, or nothing where it is subclassed. Received {len(args)} argument(s)."
-                f" A list of layers makes a Sequential."
+                f"{type(self).__name__} takes `inputs` and `outputs`, or nothing where it is subclassed. "
+                f"Received {len(args)} argument(s). A list of layers makes a Sequential."
             )
         if kwargs.keys() & {"inputs", "outputs"}:
             raise TypeError(f"{type(self).__name__} takes `inputs` and `outputs` together. Received only: {', '.join(kwargs)}.")
@@ -93,10 +93,13 @@ class Model(Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
         """Makes a model from what `get_config` returned."""
-        if cls is Model and "input_layers" in config:
-            from hornbeam.models.functional import Functional
+        if "input_layers" in config and cls.__init__ is Model.__init__:
+            from hornbeam.models.functional import Functional, become_functional
 
-            return Functional.from_config(config, custom_objects)
+            if cls is Model:
+                return Functional.from_config(config, custom_objects)
+            become_functional(cls)
+            return Functional.from_config.__func__(cls, config, custom_objects)  # type: ignore[attr-defined]
         with custom_object_scope(custom_objects or {}):
             return super().from_config(config)
 
@@ -145,8 +148,9 @@ class Model(Layer):
     def reset_states(self) -> None:
         """Sets the state of every stateful recurrent layer to zeros."""
         for module in self.modules():
-            if module is not self and hasattr(module, "reset_states") and not isinstance(module, Model):
-                module.reset_states()
+            reset = getattr(module, "reset_states", None)
+            if module is not self and callable(reset) and not isinstance(module, Model):
+                reset()
 
     reset_state = reset_states
 

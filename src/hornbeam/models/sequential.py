@@ -122,7 +122,8 @@ class Sequential(GraphModel):
     def _checked(self, layer: Any, result: Any) -> Any:
         if not isinstance(result, symbolic.SymbolicTensor):
             raise ValueError(
-                f"Layer {getattr(layer, 'name', layer)!r} returns {type(result).__name__}, but a Sequential is a chain of single tensors. Use Model(inputs, outputs)."
+                f"Layer {getattr(layer, 'name', layer)!r} returns {type(result).__name__}, but a Sequential is a chain of single "
+                f"tensors. Use Model(inputs, outputs)."
             )
         return result
 
@@ -173,7 +174,8 @@ class Sequential(GraphModel):
             return
         if not isinstance(input_shape, (tuple, list)):
             raise ValueError(
-                f"Sequential {self.name!r} needs a tuple with the batch axis to be built, such as (None, 3). Received: {input_shape!r}"
+                f"Sequential {self.name!r} needs a tuple with the batch axis to be built, such as (None, 3). "
+                f"Received: {input_shape!r}"
             )
         self._start(tuple(input_shape), context.build_dtype or self._input_kind())
         self._refresh()

@@ -75,9 +75,9 @@ class OptimizerMap(MutableMapping):  # type: ignore[type-arg]
         }
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> OptimizerMap:
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> OptimizerMap:
         """Makes a map from what `get_config` returned."""
-        return cls(**{name: registry.deserialize_keras_object(value) for name, value in config.items()})
+        return cls(**{name: registry.deserialize_keras_object(value, custom_objects) for name, value in config.items()})
 
 
 class MultiOptimizer(Optimizer):

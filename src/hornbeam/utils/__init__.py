@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 from hornbeam.core.dtype import standardize_dtype as standardize_dtype
 from hornbeam.core.random import set_random_seed as set_random_seed
-from hornbeam.core.registry import custom_object_scope as CustomObjectScope  # noqa: N812
 from hornbeam.core.registry import custom_object_scope as custom_object_scope
 from hornbeam.core.registry import deserialize_keras_object as deserialize_keras_object
 from hornbeam.core.registry import get_custom_objects as get_custom_objects
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
     from hornbeam.inspect.plot import plot_model as plot_model
     from hornbeam.utils import vis_utils as vis_utils
 
+CustomObjectScope = custom_object_scope
 _LAZY = ("model_to_dot", "plot_model")
 
 
