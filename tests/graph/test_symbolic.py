@@ -16,6 +16,7 @@ from torch import nn
 import hornbeam as keras
 from hornbeam import layers
 from hornbeam.graph import symbolic, tree
+from hornbeam.graph.graph import Graph
 from hornbeam.graph.symbolic import SymbolicTensor
 
 
@@ -518,3 +519,27 @@ def test_each_node_remembers_the_users_line() -> None:
     line = y.node.source[1]
     with open(__file__, encoding="utf-8") as file:
         assert "torch.relu(x)" in file.readlines()[line - 1]
+
+
+def test_views_show_later_changes_of_the_tensor_behind_them() -> None:
+    def body(x: Any) -> Any:
+        h = x * 2
+        first = h[:, 0]
+        part = h[:, 1:]
+        inner = part[:, 0]
+        h.mul_(3)
+        part += 1
+        return first + inner + h.sum(1)
+
+    x = SymbolicTensor((None, 4))
+    real = torch.arange(8.0).reshape(2, 4)
+    torch.testing.assert_close(Graph.trace(x, body(x)).replay([real]), body(real))
+
+
+def test_other_views_refuse_to_go_stale() -> None:
+    x = SymbolicTensor((None, 4))
+    h = x * 2
+    turned = h.t()
+    h.add_(1)
+    with pytest.raises(TypeError, match="is used after that tensor was changed in place"):
+        turned + 1

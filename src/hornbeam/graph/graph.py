@@ -93,7 +93,7 @@ class Graph:
             with setting(implicit=context.implicit or node.implicit):
                 args, kwargs = tree.map_leaves(take, node.args), tree.map_leaves(take, kwargs)
                 if node.kind == "function" and symbols_in((args, kwargs)):
-                    result = record_function(target, args, kwargs, node.name)
+                    result = record_function(target, args, kwargs, node.name, carry=not node.implicit)
                 else:
                     result = target(*args, **kwargs)
             known.update({Ref(node, i): v for i, v in outputs_of(node, result)})

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
+
+Record = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 
 _AUGMENTED = {f"__i{n}__": f"__{n}__" for n in "add sub mul truediv floordiv mod pow and or xor".split()}
 _VIEWS = set("view reshape transpose permute t squeeze unsqueeze flatten narrow select diagonal expand view_as unfold movedim "
@@ -27,27 +30,27 @@ def in_copy(tensor: torch.Tensor, method: str, *args: Any, **kwargs: Any) -> tor
     return made
 
 
-def rewrite(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Records an in-place call out of place, or returns None where the call is not in place."""
+def rewrite(record: Record, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Records, by `record`, an in-place call out of place; returns None where the call is not in place."""
     name = function.__name__
     if kwargs.get("out") is not None:
-        return _with_out(function, args, kwargs)
+        return _with_out(record, function, args, kwargs)
     if name == "__setitem__":
-        return _rebind(_target(args[0], name), set_item, args, kwargs)
+        return _rebind(record, _target(args[0], name), set_item, args, kwargs)
     if name in _AUGMENTED:
-        return _rebind(_target(args[0], name), getattr(torch.Tensor, _AUGMENTED[name]), args, kwargs)
+        return _rebind(record, _target(args[0], name), getattr(torch.Tensor, _AUGMENTED[name]), args, kwargs)
     if kwargs.get("inplace") is True:
-        return _rebind(_target(args[0], name), function, args, {**kwargs, "inplace": False})
+        return _rebind(record, _target(args[0], name), function, args, {**kwargs, "inplace": False})
     if not name.endswith("_") or name.startswith("__") or name in ("requires_grad_", "retain_grad"):
         return None
     target = _target(args[0], name)
     plain = name.removesuffix("_")
     if hasattr(torch.Tensor, plain):
-        return _rebind(target, getattr(torch.Tensor, plain), args, kwargs)
+        return _rebind(record, target, getattr(torch.Tensor, plain), args, kwargs)
     for home in (torch, torch.nn.functional):
         if hasattr(home, plain) and not hasattr(torch.Tensor, name):
-            return _rebind(target, getattr(home, plain), args, kwargs)
-    return _rebind(target, in_copy, (args[0], name, *args[1:]), kwargs)
+            return _rebind(record, target, getattr(home, plain), args, kwargs)
+    return _rebind(record, target, in_copy, (args[0], name, *args[1:]), kwargs)
 
 
 def _target(value: Any, name: str) -> Any:
@@ -64,10 +67,8 @@ def _target(value: Any, name: str) -> Any:
     return value
 
 
-def _rebind(target: Any, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    from hornbeam.graph.symbolic import record_function  # the two files are halves of one thing
-
-    made = record_function(function, args, kwargs)
+def _rebind(record: Record, target: Any, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    made = record(function, args, kwargs)
     mask = target._keras_mask
     if made.shape != target.shape and function.__name__ not in _RESHAPING:
         raise ValueError(
@@ -75,21 +76,35 @@ def _rebind(target: Any, function: Any, args: tuple[Any, ...], kwargs: dict[str,
         )
     if made.dtype != target.dtype:
         made = made.to(getattr(torch, target.dtype))
-    target.ref, target._keras_mask = made.ref, made._keras_mask if made._keras_mask is not None else mask
+    target._ref, target._keras_mask = made.ref, made._keras_mask if made._keras_mask is not None else mask
     if target._base is not None:
-        base, index = target._base
-        _rebind(base, set_item, (base, index, made), {})
+        base, index, _ = target._base
+        _rebind(record, base, set_item, (base, index, made), {})
+        target._base = (base, index, base.ref)
     return target
 
 
-def _with_out(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    from hornbeam.graph.symbolic import record_function
+def follow(record: Record, view: Any) -> None:
+    """Takes a view anew where the tensor behind it was changed in place since."""
+    base, index, seen = view._base
+    if base.ref is seen:
+        return
+    if index is None:
+        raise TypeError(
+            f"A view of the symbolic tensor {base.name!r} is used after that tensor was changed in place: torch would show the change "
+            f"in the view, which a graph cannot follow. Take the view after the change, or change a copy (x.clone())."
+        )
+    view._base = None
+    view._ref = record(torch.Tensor.__getitem__, (base, index), {}).ref
+    view._base = (base, index, base.ref)
 
+
+def _with_out(record: Record, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     out = kwargs["out"]
-    made = record_function(function, args, {k: v for k, v in kwargs.items() if k != "out"})
+    made = record(function, args, {k: v for k, v in kwargs.items() if k != "out"})
     targets, values = (out, made) if isinstance(out, (tuple, list)) else ((out,), (made,))
     for target, value in zip(targets, values, strict=True):
-        _target(target, function.__name__).ref = value.ref
+        _target(target, function.__name__)._ref = value.ref
     return out
 
 
@@ -97,9 +112,9 @@ def remember_view(result: Any, function: Any, args: tuple[Any, ...]) -> None:
     """Notes that a result shares memory with its source, so that a later in-place call on it is not lost."""
     name = function.__name__
     if name == "__getitem__" and _is_basic(args[1]):
-        result._base = (args[0], args[1])
+        result._base = (args[0], args[1], args[0].ref)
     elif name in _VIEWS and args and not isinstance(args[0], torch.Tensor) and hasattr(args[0], "ref"):
-        result._base = (args[0], None)
+        result._base = (args[0], None, args[0].ref)
 
 
 def _is_basic(index: Any) -> bool:

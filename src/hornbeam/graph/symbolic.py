@@ -27,12 +27,19 @@ def _no_value(symbol: SymbolicTensor, what: str) -> TypeError:
 class Symbol:
     """A value of a graph that is being built: one output of one node."""
 
-    __slots__ = ("__weakref__", "_base", "_keras_mask", "_name", "made_as", "ref")
+    __slots__ = ("__weakref__", "_base", "_keras_mask", "_name", "_ref", "made_as")
 
     def __init__(self, ref: Ref, name: str | None = None) -> None:
-        self.ref = self.made_as = ref  # the two differ once an in-place call has changed what the symbol stands for
+        self._ref = self.made_as = ref  # the two differ once an in-place call has changed what the symbol stands for
         self._name, self._keras_mask, self._base = name, None, None
         watch_modules()
+
+    @property
+    def ref(self) -> Ref:
+        """What the symbol stands for now; a view follows in-place changes of the tensor behind it."""
+        if self._base is not None:
+            in_place.follow(record_function, self)
+        return self._ref
 
     @property
     def spec(self) -> Spec:
@@ -288,11 +295,17 @@ def to_refs(nest: Any) -> Any:
     return tree.map_leaves(lambda v: v.ref if isinstance(v, Symbol) else v, nest)
 
 
-def record_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None = None) -> Any:
-    """Records the call of a torch function (or any pure function) on symbolic values and returns what stands for its result."""
+def record_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None = None, carry: bool | None = None) -> Any:
+    """Records the call of a torch function (or any pure function) on symbolic values and returns what stands for its result.
+
+    Args:
+        function, args, kwargs: the call.
+        name: a name for it.
+        carry: whether masks of the arguments go on to the result; where users write the call, unless given.
+    """
     function = torch.Tensor.pow if function is torch.Tensor.__pow__ else function  # the one operator that has no name of its own
     kwargs = {k: v for k, v in kwargs.items() if k != "_stacklevel"}  # only says which line a warning of torch's shows
-    rewritten = in_place.rewrite(function, args, kwargs)
+    rewritten = in_place.rewrite(record_function, function, args, kwargs)
     if rewritten is not None:
         return rewritten
     _check_captured(args, kwargs, function)
@@ -303,7 +316,7 @@ def record_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     by_value.free_axes(node, result)
     if isinstance(result, Symbol):
         in_place.remember_view(result, function, args)
-    if masks.is_elementwise(function) and not context.implicit:
+    if masks.is_elementwise(function) and (not context.implicit if carry is None else carry):
         carried = [getattr(v, "_keras_mask", None) for v in symbols_in((args, kwargs))]
         if any(m is not None for m in carried):
             with setting(implicit=True):

@@ -150,7 +150,7 @@ class BatchNormalization(ScaledNormalization):
         if not training or not self._trainable:
             y = F.batch_norm(x, self.moving_mean, self.moving_variance, self.gamma, self.beta, False, 0.0, self.epsilon)
         elif mask is not None:
-            y = self._by_moments(x, channel_view(fitting_mask(mask, inputs, self.axis), self.axis))
+            y = self._by_moments(x, channel_view(fitting_mask(mask, inputs), self.axis))
         else:
             y = self._by_batch(x)
         return from_channel_view(y, self.axis, inputs.dim())
@@ -213,16 +213,16 @@ class Root:
         return torch.as_tensor(self.initializer(shape, dtype=dtype)).sqrt()
 
 
-def fitting_mask(mask: torch.Tensor, x: torch.Tensor, axis: int) -> torch.Tensor:
-    """Returns a mask with as many axes as the tensor, of size 1 where the mask says nothing."""
-    return mask.view(*mask.shape, *(1,) * (x.dim() - 1 - mask.dim())).unsqueeze(axis)
+def fitting_mask(mask: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """Returns a mask of the tensor's first axes with as many axes as the tensor, of size 1 where the mask says nothing."""
+    return mask.view(*mask.shape, *(1,) * (x.dim() - mask.dim()))
 
 
 def moments(x: torch.Tensor, mask: torch.Tensor | None, synchronized: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Returns mean and biased variance of each channel (axis 1) over what the mask lets through, and the number of points."""
+    """Returns mean and biased variance of each channel (axis 1) over what the mask lets through, and the numbers of points."""
     axes, shape = [0, *range(2, x.dim())], (-1, *(1,) * (x.dim() - 2))
     seen = x.new_ones((1,) * x.dim()) if mask is None else mask.to(x.dtype)
-    count = seen.expand_as(x).select(1, 0).sum()
+    count = seen.expand(x.shape[0], seen.shape[1], *x.shape[2:]).sum(axes)
     total = (x * seen).sum(axes)
     if synchronized:
         count, total = over_processes(count), over_processes(total)

@@ -79,12 +79,14 @@ def labels(name: str, y_true: Any, y_pred: Any, axis: int = -1) -> tuple[torch.T
 
     Args:
         name: the name of the loss or metric, for the error.
-        y_true: class numbers, of the predictions' shape without the class axis, or with 1 in its place at the end.
+        y_true: class numbers, of the predictions' shape without the class axis, or with 1 in its place or at the end.
         y_pred: predictions.
         axis: the class axis.
     """
     y_pred, y_true = as_float(y_pred), as_tensor(y_true)
     if axis != -1:
+        if y_true.ndim == y_pred.ndim and y_true.shape[axis] == 1:
+            y_true = y_true.squeeze(axis)
         y_pred = y_pred.movedim(axis, -1)
     if y_true.ndim == y_pred.ndim and y_true.shape[-1] == 1:
         y_true = y_true.squeeze(-1)

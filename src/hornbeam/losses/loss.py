@@ -142,7 +142,7 @@ def reduce_weighted(
     share: Any = 1
     total = None
     if mask is not None:
-        mask = align(mask.to(device=values.device, dtype=torch.bool), values, name, "a mask")
+        mask = align(torch.as_tensor(mask, device=values.device).to(torch.bool), values, name, "a mask")
         values = torch.where(mask, values, 0)
         kept = mask.sum()
         share = kept.clamp(min=1) / mask.numel()

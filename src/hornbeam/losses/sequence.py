@@ -30,7 +30,9 @@ def ctc(y_true: Any, y_pred: Any) -> torch.Tensor:
     y_true = y_true.to(device=y_pred.device, dtype=torch.int64)
     lengths = (y_true != 0).sum(-1)
     steps = torch.full_like(lengths, y_pred.shape[1])
-    return F.ctc_loss(y_pred.log_softmax(-1).transpose(0, 1), y_true, steps, lengths, blank=0, reduction="none")
+    wide = y_pred if y_pred.dtype is torch.float64 else y_pred.float()  # torch's kernel takes no half precision
+    values = F.ctc_loss(wide.log_softmax(-1).transpose(0, 1), y_true, steps, lengths, blank=0, reduction="none")
+    return values.to(y_pred.dtype)
 
 
 class CTC(FunctionLoss):

@@ -38,11 +38,12 @@ class GraphModel(Model):
         for node in graph.nodes:
             if node.kind == "input" and not isinstance(node.target, InputLayer):
                 node.target = InputLayer(batch_shape=node.outputs[0].shape, dtype=node.outputs[0].dtype, name=node.name)
-            if node.kind in ("module", "input"):
+            if node.kind in ("module", "input") and not node.implicit:
                 if id(node.target) not in keys:
                     keys[id(node.target)] = self._add_child(node.target)
                 node.target = keys[id(node.target)]
                 node.name = _display_name(self._child(node.target), node.target)
+        self._name_masking(graph)
         _number_functions(graph)
         self._hold_captured(graph)
         d["_graph"], d["_symbols"], d["_masked"] = graph, None, {}
@@ -50,6 +51,13 @@ class GraphModel(Model):
         verify(graph)
         self._lower()
         self._mark_built((self._shapes(),))
+
+    def _name_masking(self, graph: Graph) -> None:
+        """Names the modules that only mask arithmetic calls: mostly layers inside nested models."""
+        nodes = [n for n in graph.calls() if n.kind == "module" and isinstance(n.target, nn.Module)]
+        paths = {id(m): path for path, m in self.named_modules()} if nodes else {}
+        for node in nodes:
+            node.target = paths.get(id(node.target)) or self._add_child(node.target)
 
     def _child_keys(self) -> list[tuple[str, nn.Module]]:
         """Key and module of every child, those in lists and dicts by their dotted key."""
@@ -190,10 +198,7 @@ class GraphModel(Model):
                 carried.append(x._keras_mask)
         outputs = self._replay(inputs)
         used = Graph.trace([*inputs, *carried], outputs)
-        keys = {id(m): k for k, m in self._child_keys()}
-        for node in used.calls():
-            if node.kind == "module":
-                node.target = keys[id(node.target)]
+        self._name_masking(used)
         self._hold_captured(used)
         return lower(used, self.name + " masked")
 
@@ -300,7 +305,8 @@ class GraphModel(Model):
     @property
     def layers(self) -> list[Any]:
         """The layers in the graph's order, then those that are only attached."""
-        found = {id(m): m for m in (self._child(n.target) for n in self._graph.nodes if n.kind in ("module", "input"))}
+        called = (n.target for n in self._graph.nodes if n.kind in ("module", "input") and not n.implicit)
+        found = {id(m): m for m in map(self._child, called)}
         found.update({id(m): m for m in Model.layers.fget(self)})  # type: ignore[attr-defined]
         return list(found.values())
 
