@@ -156,7 +156,8 @@ def test_a_module_that_an_empty_batch_does_not_suit() -> None:
 def test_an_example() -> None:
     class Pairs(nn.Module):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            assert len(x) % 4 == 0 and len(x)
+            assert len(x) % 4 == 0
+            assert len(x)
             return x.view(-1, 4, x.shape[1]).sum(1)
 
     with pytest.raises(AssertionError):

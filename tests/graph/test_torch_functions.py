@@ -19,7 +19,6 @@ from hornbeam.graph import tree
 from hornbeam.graph.graph import Graph
 from hornbeam.graph.symbolic import Symbol, SymbolicTensor
 
-pytest.importorskip("expecttest")
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     from torch.testing._internal.common_methods_invocations import op_db

@@ -213,8 +213,9 @@ def _reachable(outputs: list[Ref], cut: set[Ref]) -> list[Node]:
             continue
         order.append(node)
     for ref in outputs:
-        if lost(ref, None) is not None:
-            raise _missing(*lost(ref, None), cut)  # type: ignore[misc]
+        why = lost(ref, None)
+        if why is not None:
+            raise _missing(*why, cut)
     return order
 
 
@@ -236,7 +237,7 @@ def _post_order(outputs: list[Ref], cut: set[Ref]) -> list[Node]:
 
 
 def _missing(ref: Ref, wanted_by: Node | None, cut: set[Ref]) -> ValueError:
-    given = ", ".join(repr(r.node.name) for r in cut)
+    given = ", ".join(sorted(repr(r.node.name) for r in cut))
     where = f" at {wanted_by.where()}" if wanted_by is not None and wanted_by.where() else ""
     by = (
         f"{'layer' if wanted_by.kind == 'module' else 'function'} {wanted_by.name!r} needs it{where}"

@@ -91,8 +91,8 @@ def follow(record: Record, view: Any) -> None:
         return
     if index is None:
         raise TypeError(
-            f"A view of the symbolic tensor {base.name!r} is used after that tensor was changed in place: torch would show the change "
-            f"in the view, which a graph cannot follow. Take the view after the change, or change a copy (x.clone())."
+            f"A view of the symbolic tensor {base.name!r} is used after that tensor was changed in place: torch would show the "
+            f"change in the view, which a graph cannot follow. Take the view after the change, or change a copy (x.clone())."
         )
     view._base = None
     view._ref = record(torch.Tensor.__getitem__, (base, index), {}).ref

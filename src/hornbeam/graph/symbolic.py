@@ -295,7 +295,9 @@ def to_refs(nest: Any) -> Any:
     return tree.map_leaves(lambda v: v.ref if isinstance(v, Symbol) else v, nest)
 
 
-def record_function(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None = None, carry: bool | None = None) -> Any:
+def record_function(
+    function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None = None, carry: bool | None = None
+) -> Any:
     """Records the call of a torch function (or any pure function) on symbolic values and returns what stands for its result.
 
     Args:
