@@ -16,9 +16,16 @@ def own_results(model: Any, logs: Any) -> dict[str, Any]:
 def read_results(model: Any, logs: Any) -> dict[str, float]:
     """Returns numbers by name, sorted: the metrics', or those of the user's own step where its names are others."""
     values = model.get_metrics_result()
-    if isinstance(logs, dict) and logs and set(logs) != set(values):
-        values = logs
+    given = _flat(logs) if isinstance(logs, dict) else {}
+    if given and given.keys() != values.keys():
+        values = given
     return {k: number(values[k]) for k in sorted(values)}
+
+
+def _flat(logs: dict[str, Any]) -> dict[str, Any]:
+    """The entries of a dictionary that is a value, as of `compile`'s metrics, stand in its place."""
+    parts = [_flat(v) if isinstance(v, dict) else {k: v} for k, v in logs.items()]
+    return {k: v for part in parts for k, v in part.items()}
 
 
 def number(value: Any) -> Any:
