@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import types
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -41,15 +42,15 @@ def dtype_of(op: Any) -> torch.dtype:
 
 
 def samples_of(op: Any, count: int = 2) -> list[Any]:
-    with warnings.catch_warnings():
+    """The first samples with elements. Made in a thread, since torch's table reads the whole stack of calls for each one."""
+    with warnings.catch_warnings(), ThreadPoolExecutor(1) as thread:
         warnings.simplefilter("ignore")
-        return _usable(op.sample_inputs("cpu", dtype_of(op), requires_grad=False), count)
+        return thread.submit(_usable_samples, op, count).result()
 
 
-def _usable(found: Any, count: int) -> list[Any]:
-    return [
-        s for s in itertools.islice(found, 12) if any(t.numel() for t in tree.leaves(s.input) if isinstance(t, torch.Tensor))
-    ][:count]
+def _usable_samples(op: Any, count: int) -> list[Any]:
+    found = itertools.islice(op.sample_inputs("cpu", dtype_of(op), requires_grad=False), 12)
+    return [s for s in found if any(t.numel() for t in tree.leaves(s.input) if isinstance(t, torch.Tensor))][:count]
 
 
 def result_tensors(nest: Any) -> list[torch.Tensor]:
@@ -72,7 +73,7 @@ def record(function: Any, sample: Any, batch: bool) -> tuple[Graph, list[torch.T
 
 
 def replays(graph: Graph, real: list[torch.Tensor], seed: int) -> list[torch.Tensor]:
-    torch.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     return result_tensors(graph.replay([t.clone() for t in real]))
 
 
@@ -85,7 +86,7 @@ def check(function: Any, sample: Any, batch: bool) -> None:
         warnings.simplefilter("ignore")
         graph, real, outputs = record(function, sample, batch)
         copied = tree.map_leaves(lambda v: v.clone() if isinstance(v, torch.Tensor) else v, sample.input)
-        torch.manual_seed(1)
+        torch.default_generator.manual_seed(1)
         expected = result_tensors(function(copied, *sample.args, **sample.kwargs))
         assert graph is not None, "nothing was recorded"
         outputs = [o for o in outputs if isinstance(o, SymbolicTensor)]
