@@ -192,3 +192,22 @@ def test_losses_compile_without_graph_breaks(weighted):
 
     compiled = torch.compile(total, fullgraph=True, backend="eager", dynamic=False)
     torch.testing.assert_close(compiled(logits), total(logits))
+
+
+def test_class_numbers_may_keep_the_class_axis_anywhere():
+    labels, scores = torch.randint(0, 5, (2, 4, 3)), torch.rand(2, 5, 4, 3).softmax(1)
+    flat = losses.sparse_categorical_crossentropy(labels, scores, axis=1)
+    torch.testing.assert_close(losses.sparse_categorical_crossentropy(labels.unsqueeze(1), scores, axis=1), flat)
+
+
+def test_ctc_in_half_precision():
+    y_true, y_pred = torch.tensor([[1, 2], [1, 0]]), torch.randn(2, 6, 4)
+    half = losses.CTC(dtype="bfloat16")(y_true, y_pred)
+    assert half.dtype is torch.bfloat16
+    assert float(half) == pytest.approx(float(losses.CTC()(y_true, y_pred)), rel=2e-2)
+
+
+def test_a_mask_may_be_an_array():
+    y_pred = torch.tensor([[1.0], [5.0]])
+    y_pred._keras_mask = np.array([True, False])
+    assert float(losses.MeanSquaredError()(torch.zeros(2, 1), y_pred)) == pytest.approx(1.0)

@@ -222,3 +222,41 @@ def test_users_can_build_on_built_in_metrics():
 def test_errors(call, message):
     with pytest.raises((ValueError, NotImplementedError), match=message):
         call()
+
+
+def test_state_in_lists_and_dicts_counts():
+    metric = metrics.Mean()
+    metric.parts = [metrics.Sum(), {"more": metrics.Mean()}]
+    metric.own = {"a": [Variable(torch.zeros(()), trainable=False)]}
+    assert len(metric.variables) == 2 + 1 + 2 + 1
+
+
+def test_a_subclass_of_a_built_in_metric_may_add_state():
+    class Counting(metrics.MeanSquaredError):
+        def __init__(self):
+            super().__init__()
+            self.batches = self.add_variable((), name="batches")
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            super().update_state(y_true, y_pred, sample_weight)
+            self.batches.assign_add(1)
+
+    metric = Counting()
+    metric.update_state([1.0], [3.0])
+    metric.update_state([1.0], [1.0])
+    assert float(metric.result()) == 2.0
+    assert float(metric.batches) == 2.0
+
+
+@pytest.mark.parametrize("cls", [metrics.Precision, metrics.Recall])
+def test_class_id_needs_a_class_axis(cls):
+    with pytest.raises(
+        ValueError, match=r"class_id=1 needs predictions of shape \(batch, classes\). Received: y_pred of shape \(3,"
+    ):
+        cls(class_id=1).update_state([0, 1, 1], [0.1, 0.9, 0.8])
+
+
+def test_the_confusion_matrix_of_an_iou_is_public():
+    metric = metrics.MeanIoU(2)
+    metric.update_state([0, 1, 1], [0, 1, 0])
+    assert metric.total_cm.tolist() == [[1, 0], [1, 1]]

@@ -360,3 +360,31 @@ dist.destroy_process_group()
     command = [sys.executable, "-W", "ignore", "-c", code]
     done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_gradients_may_be_arrays(name: str) -> None:
+    values = np.arange(1.0, 7.0).reshape(2, 3)
+    given = [Variable(torch.ones(2, 3)) for _ in range(2)]
+    for variable, gradient in zip(given, (values, torch.tensor(values, dtype=torch.float32)), strict=True):
+        optimizers.get(name).apply_gradients([(gradient, variable)])
+    assert torch.equal(*given)
+    assert not torch.equal(given[0].detach(), torch.ones(2, 3))
+
+
+def test_the_inner_loss_scale_factor_does_not_count_in_a_loss_scale_optimizer() -> None:
+    variable = Variable(torch.ones(2))
+    optimizer = optimizers.LossScaleOptimizer(SGD(0.5, loss_scale_factor=100.0), initial_scale=8.0)
+    optimizer.apply([torch.tensor([8.0, 16.0])], [variable])
+    assert variable.tolist() == [0.5, 0.0]
+
+
+def test_a_multi_optimizer_lists_the_optimizers_of_its_map() -> None:
+    first, rest = SGD(0.5), Adam()
+    optimizer = optimizers.MultiOptimizer(optimizers.OptimizerMap(rest, {".*": first}))
+    assert optimizer.optimizers == [first, rest]
+    variable = Variable(torch.ones(2))
+    optimizer.apply([torch.ones(2)], [variable])
+    assert variable.tolist() == [0.5, 0.5]
+    assert int(rest.iterations) == 0
+    copy.deepcopy(optimizer).load_state_dict(optimizer.state_dict())

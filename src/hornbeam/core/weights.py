@@ -22,6 +22,7 @@ from torch.utils import _device
 from hornbeam.core import dtype as dtypes
 from hornbeam.core import registry
 from hornbeam.core.clean import clean_context, is_clean
+from hornbeam.core.errors import did_you_mean
 from hornbeam.graph.context import context
 
 
@@ -33,8 +34,8 @@ class WeightSpec:
     """
 
     __slots__ = (
-        "autocast", "constraint", "device", "dtype", "initializer", "key",
-        "name", "path", "regularizer", "seed", "shape", "storage",
+        "aggregation", "autocast", "constraint", "device", "dtype", "initializer", "key", "name", "overwrite_with_gradient",
+        "path", "regularizer", "seed", "shape", "storage", "synchronization",
     )  # fmt: skip
 
     key: str
@@ -102,6 +103,22 @@ class _VariableMeta(type(nn.Parameter)):  # type: ignore[misc]
         return type.__instancecheck__(cls, instance) or getattr(instance, "_spec", None) is not None
 
 
+def _option(name: str, choices: tuple[Any, ...], default: Any) -> property:
+    """A setting of a weight, kept in its spec."""
+
+    def get(weight: Variable) -> Any:
+        found = getattr(weight._spec, name, None)
+        return default if found is None else found
+
+    def put(weight: Variable, value: Any) -> None:
+        if value not in (None, *choices):
+            close = did_you_mean(value, [c for c in choices if isinstance(c, str)])
+            raise ValueError(f"Variable {weight.name!r}: {name} must be one of {choices}.{close} Received: {name}={value!r}")
+        setattr(weight._spec, name, choices[0] if value is None else value)
+
+    return property(get, put, doc=f"Keras's `{name}` of the variable: one of {choices}.")
+
+
 class Variable(nn.Parameter, metaclass=_VariableMeta):
     """A weight: a torch Parameter that also answers as a Keras variable.
 
@@ -144,7 +161,9 @@ class Variable(nn.Parameter, metaclass=_VariableMeta):
             kept = dtype if dtype is not None else (None if value.dtype is torch.float64 else value.dtype)
             spec = WeightSpec(shape=tuple(value.shape), dtype=dtypes.to_torch(kept), initializer=value.detach())
         spec.name, spec.path, spec.autocast = name or "variable", name or "variable", autocast
-        return of_spec(spec, trainable and spec.dtype.is_floating_point, spec.make())
+        made = of_spec(spec, trainable and spec.dtype.is_floating_point, spec.make())
+        made.aggregation, made.synchronization = aggregation, synchronization
+        return made
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -193,6 +212,10 @@ class Variable(nn.Parameter, metaclass=_VariableMeta):
         """The projection that follows each update of this weight, or None."""
         return self._spec.constraint if self._spec is not None else None
 
+    aggregation = _option("aggregation", ("none", "mean", "sum", "only_first_replica"), "none")
+    synchronization = _option("synchronization", ("none", "on_read", "on_write", "auto"), "auto")
+    overwrite_with_gradient = _option("overwrite_with_gradient", (False, True), False)
+
     def assign(self, value: Any) -> torch.Tensor:
         """Writes a value into the weight, in place.
 
@@ -213,7 +236,7 @@ class Variable(nn.Parameter, metaclass=_VariableMeta):
         return assign(self, value, -1)
 
     def numpy(self, *, force: bool = False) -> np.ndarray:
-        """Returns the value as a NumPy array on the host (bfloat16 as float32)."""
+        """Returns a copy of the value as a NumPy array on the host (bfloat16 as float32)."""
         return to_numpy(self.value)
 
     def __float__(self) -> float:
@@ -273,11 +296,10 @@ def placeholder(spec: WeightSpec, trainable: bool) -> Variable:
 
 
 def to_numpy(value: torch.Tensor) -> np.ndarray:
-    """Returns a tensor as an array on the host; types that NumPy lacks come as float32."""
-    value = value.detach()
-    if value.dtype in (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2):
-        value = value.float()
-    return torch.Tensor.numpy(value.cpu().as_subclass(torch.Tensor))
+    """Returns a copy of a tensor as an array on the host, which training leaves alone; types that NumPy lacks come as float32."""
+    narrow = value.dtype in (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2)
+    value = value.detach().to("cpu", torch.float32 if narrow else value.dtype, copy=True)
+    return torch.Tensor.numpy(value.as_subclass(torch.Tensor))
 
 
 def assign(weight: torch.Tensor, value: Any, sign: int = 0) -> torch.Tensor:

@@ -121,6 +121,11 @@ class AtThresholds(SumOverBatches):
             kept = torch.zeros_like(y_true).scatter(-1, y_pred.topk(self.top_k).indices, True)
             y_pred = torch.where(kept, y_pred, -torch.inf)
         if self.class_id is not None:
+            if y_pred.ndim < 2:
+                raise ValueError(
+                    f"Metric {self.name!r} with class_id={self.class_id} needs predictions of shape (batch, classes). "
+                    f"Received: y_pred of shape {tuple(y_pred.shape)}"
+                )
             y_true, y_pred = y_true[..., self.class_id], y_pred[..., self.class_id]
             weight = None if weight is None else weight[..., self.class_id]
         if len(self._listed) == 1:

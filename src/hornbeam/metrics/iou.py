@@ -25,6 +25,11 @@ class _Overlap(SumOverBatches):
         self.num_classes = num_classes
         self._add_state((num_classes, num_classes), "total_confusion_matrix")
 
+    @property
+    def total_cm(self) -> Any:
+        """The confusion matrix, a row for each true class."""
+        return self.total_confusion_matrix
+
     def _classes(self, y_true: Any, y_pred: Any) -> tuple[torch.Tensor, torch.Tensor]:
         y_true, y_pred = as_tensor(y_true), as_tensor(y_pred)
         if not self.sparse_y_true:

@@ -15,6 +15,7 @@ from hornbeam.core.clean import clean_context
 from hornbeam.core.init_args import Configurable
 from hornbeam.core.registry import Registry, auto_name, snake_case
 from hornbeam.core.weights import Variable, settle
+from hornbeam.graph import tree
 from hornbeam.graph.context import context
 from hornbeam.losses.loss import constructor_defaults
 
@@ -111,7 +112,7 @@ class Metric(Configurable):
 
     @property
     def variables(self) -> list[Variable]:
-        """The state, that of metrics held as attributes included."""
+        """The state, that of metrics held as attributes, or in lists and dicts there, included."""
         return [*self._variables, *(v for m in self._metrics for v in m.variables)]
 
     def add_variable(
@@ -157,10 +158,11 @@ class Metric(Configurable):
         return self.add_variable(shape=shape, initializer=initializer, dtype=dtype, name=name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, Metric) and all(value is not m for m in self._metrics):
-            self._metrics.append(value)
-        elif type(value) is Variable and all(value is not v for v in self._variables):
-            self._variables.append(value)
+        for part in tree.leaves(value) if isinstance(value, (list, tuple, dict)) else (value,):
+            if isinstance(part, Metric) and all(part is not m for m in self._metrics):
+                self._metrics.append(part)
+            elif type(part) is Variable and all(part is not v for v in self._variables):
+                self._variables.append(part)
         object.__setattr__(self, name, value)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -260,11 +262,14 @@ class SumOverBatches(Metric):
         """Returns what one batch adds, a tensor or a number for each variable, in order. A pure function of its arguments."""
         raise NotImplementedError(f"{type(self).__name__} has no `tally` method.")
 
+    _summed: tuple[str, ...] = ()
+
     def _add(self, amounts: tuple[Any, ...]) -> None:
-        for variable, amount in zip(self._variables, amounts, strict=True):
-            variable.add_(amount)
+        for name, amount in zip(self._summed, amounts, strict=True):
+            getattr(self, name).add_(amount)
 
     def _add_state(self, shape: tuple[int, ...], *names: str) -> None:
+        self._summed = (*self._summed, *names)
         for name in names:
             setattr(self, name, self.add_variable(shape, zeros, dtype="float64", name=name))
 

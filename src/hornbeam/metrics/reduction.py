@@ -157,7 +157,7 @@ class MeanMetricWrapper(Mean):
         if not self._keeps_dtypes:
             dtype = dtypes.to_torch(self.dtype)
             y_true, y_pred = y_true.to(dtype), y_pred.to(dtype)
-        return self._fn(y_true, y_pred, **self._fn_kwargs)
+        return as_tensor(self._fn(y_true, y_pred, **self._fn_kwargs))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the name, the dtype, the function and its arguments."""

@@ -158,6 +158,8 @@ class Model(Layer):
 
     compiled: bool = False
     stop_training: bool = False
+    stop_evaluating: bool = False
+    stop_predicting: bool = False
     run_eagerly: bool = False
     optimizer: Any = None
     loss: Any = None

@@ -12,6 +12,7 @@ import torch
 
 from hornbeam.core import dtype as dtypes
 from hornbeam.core.errors import describe
+from hornbeam.core.weights import Variable
 from hornbeam.graph import tree
 from hornbeam.graph.symbolic import Symbol, record_function, symbols_in
 
@@ -148,7 +149,7 @@ def convert_to_numpy(x: Any) -> np.ndarray:
     >>> convert_to_numpy(torch.ones(2)).tolist()
     [1.0, 1.0]
     """
-    if isinstance(x, Symbol):
+    if isinstance(x, (Symbol, Variable)):
         return x.numpy()
     x = x if isinstance(x, torch.Tensor) else tensor(x)
     x = x.detach().resolve_conj().cpu().as_subclass(torch.Tensor)

@@ -176,7 +176,7 @@ class Optimizer(Selecting, Configurable):
         try:
             parts = self._everything
             known = trainable_variables is None or same_objects(trainable_variables, self._variables)
-            if parts is None or not known or len(grads) != len(self._variables) or [g for g in grads if g is None]:
+            if parts is None or not known or len(grads) != len(self._variables) or not all(isinstance(g, Tensor) for g in grads):
                 parts, grads = self._select(list(grads), trainable_variables)
             if _is_compiling():
                 self._compiled_step(parts, grads)  # type: ignore[arg-type]

@@ -53,7 +53,7 @@ class LossScaleOptimizer(Optimizer):
         if not isinstance(inner_optimizer, Optimizer):
             raise TypeError(f"LossScaleOptimizer wraps an optimizer. Received: inner_optimizer={describe(inner_optimizer)}")
         for argument in _ELSEWHERE:
-            if kwargs.pop(argument, None) not in (None, False):
+            if kwargs.pop(argument, None) not in (None, False) and argument != "ema_momentum":  # of no use without `use_ema`
                 raise ValueError(f"LossScaleOptimizer takes no {argument}: set it on the inner optimizer.")
         self.inner_optimizer = inner_optimizer
         super().__init__(0.0, name=name, **kwargs)
@@ -118,7 +118,8 @@ class LossScaleOptimizer(Optimizer):
                 self._good.set(0)
                 self._scale.set(self._scale.get() / 2)
                 return
-            unscaled = [None if g is None else g / self._scale.get() for g in grads]
+            scale = self._scale.get() / (inner.loss_scale_factor or 1)  # by which the inner optimizer divides
+            unscaled = [None if g is None else g / scale for g in grads]
             inner.apply(unscaled, trainable_variables)
             done = self._good.get() + 1
             if done == self.dynamic_growth_steps:
@@ -127,7 +128,8 @@ class LossScaleOptimizer(Optimizer):
 
     def _compiled_apply(self, grads: Sequence[Tensor | None], variables: Sequence[Tensor] | None, finite: Tensor) -> None:
         inner, scale = self.inner_optimizer, self._scale.scalar().clone()
-        unscaled = [None if g is None else g / scale.to(g.device) for g in grads]
+        divisor = scale / (inner.loss_scale_factor or 1)
+        unscaled = [None if g is None else g / divisor.to(g.device) for g in grads]
         only_if(finite, inner._tensors(), lambda: inner.apply(unscaled, variables))
         done = torch.where(finite, self._good.scalar() + 1, 0)
         grown = done == self.dynamic_growth_steps

@@ -107,7 +107,8 @@ class MultiOptimizer(Optimizer):
             raise TypeError(f"MultiOptimizer takes an OptimizerMap or a callable. Received: {describe(optimizer_map)}")
         self.optimizer_map = optimizer_map
         super().__init__(0.0, loss_scale_factor=loss_scale_factor, name=name)
-        self.optimizers: list[Optimizer] = []
+        listed = [*optimizer_map.values(), optimizer_map.default_optimizer] if isinstance(optimizer_map, OptimizerMap) else []
+        self.optimizers: list[Optimizer] = list({id(o): o for o in listed if o is not None}.values())
         self._shares: list[tuple[Optimizer, list[int]]] = []
 
     @property
@@ -132,10 +133,10 @@ class MultiOptimizer(Optimizer):
             if not isinstance(chosen, Optimizer):
                 name = path_of(variable, i)
                 raise ValueError(f"optimizer_map of {self.name} returned no optimizer for {name!r} but {describe(chosen)}.")
-            if id(chosen) not in shares:
+            if all(chosen is not o for o in self.optimizers):
                 self.optimizers.append(chosen)
             shares.setdefault(id(chosen), []).append(i)
-        self._shares = [(o, shares[id(o)]) for o in self.optimizers]
+        self._shares = [(o, shares[id(o)]) for o in self.optimizers if id(o) in shares]
         for optimizer, indices in self._shares:
             optimizer.build([variables[i] for i in indices])
         super().build(variables)

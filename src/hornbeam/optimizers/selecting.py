@@ -120,7 +120,8 @@ class Selecting(Stateful):
         if not kept:
             names = ", ".join(path_of(self._variables[i], i) for i in indices[:5])
             raise ValueError(f"{self.name} got no gradient for any variable. The variables: {names}.")
-        return self._parts(kept), [g for g in grads if g is not None]
+        given = [(self._variables[i], g) for i, g in zip(indices, grads, strict=True) if g is not None]
+        return self._parts(kept), [g if isinstance(g, Tensor) else torch.as_tensor(g).to(v) for v, g in given]
 
     def _warn_without_gradient(self, indices: list[int]) -> None:
         if not self._warned and not torch.compiler.is_compiling():

@@ -152,7 +152,7 @@ class Stateful:
     def save_own_variables(self, store: Any) -> None:
         """Writes the variables as arrays into a mapping, under "0", "1", … as Keras does."""
         for i, thing in enumerate(self._keyed().values()):
-            store[str(i)] = to_numpy(_tensor(thing)).copy()
+            store[str(i)] = to_numpy(_tensor(thing))
 
     def load_own_variables(self, store: Mapping[str, Any]) -> None:
         """Reads what `save_own_variables` wrote."""

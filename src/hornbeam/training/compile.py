@@ -78,13 +78,13 @@ def known_output_names(model: Any) -> list[str] | None:
 
 
 def metrics(self: Any) -> list[Any]:
-    """The metrics of the model: its loss, those of its layers, those it was compiled with."""
+    """The metrics of the model: its loss, those it was compiled with, the losses of its outputs, those of its layers."""
     found = [self._loss_tracker] if self._loss_tracker is not None else []
-    found.extend(Layer.metrics.fget(self))  # type: ignore[attr-defined]
     if self._compile_metrics is not None:
         found.append(self._compile_metrics)
     if self._compile_loss is not None:
         found.extend(self._compile_loss.metrics)
+    found.extend(Layer.metrics.fget(self))  # type: ignore[attr-defined]
     return found
 
 

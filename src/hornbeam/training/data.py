@@ -174,10 +174,9 @@ class Stream:
                 self.source.on_epoch_end()
 
     def _raw(self, orders: Any) -> Iterator[Any]:
-        if not self.indexed:
+        if not self.indexed or self.steps is None:
             return iter(self.source)
-        count = self.steps or 0
-        return (self.source[i] for i in (orders(count).tolist() if orders is not None else range(count)))
+        return (self.source[i] for i in (orders(self.steps).tolist() if orders is not None else range(self.steps)))
 
     def _converted(self, batch: Any) -> Any:
         if type(batch) is list and len(batch) in (2, 3):

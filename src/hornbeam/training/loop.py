@@ -135,6 +135,7 @@ def evaluate(
 def _evaluate(self: Any, source: Any, steps: int | None, hooks: CallbackList, display: Progress) -> dict[str, Any]:
     """One pass of evaluation; the metrics begin anew."""
     self.reset_metrics()
+    self.stop_evaluating = False
     hooks.on_test_begin()
     display.begin(0, 0, steps or source.steps)
     run, each = step.stepper(self, "test_step", step.testing_step), hooks.each["test"]
@@ -149,6 +150,8 @@ def _evaluate(self: Any, source: Any, steps: int | None, hooks: CallbackList, di
                 hook.on_test_batch_end(done - 1, LazyLogs(partial(read_results, self, logs)))
             if clock() >= display.due:
                 display.show(done, partial(read_results, self, logs))
+            if self.stop_evaluating:
+                break
     logs = read_results(self, logs)
     display.end(done, logs)
     hooks.on_test_end(logs)
@@ -180,6 +183,7 @@ def predict(
     display, each = _display(hooks), hooks.each["predict"]
     run = self.predict_step
     found: list[Any] = []
+    self.stop_predicting = False
     hooks.on_predict_begin()
     if verbose != "auto":
         display.begin(0, 0, steps or source.steps)
@@ -197,6 +201,8 @@ def predict(
                 verbose = 1
             if clock() >= display.due:
                 display.show(len(found), dict)
+            if self.stop_predicting:
+                break
     if verbose != "auto":
         display.end(len(found), {})
     hooks.on_predict_end()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -32,10 +33,17 @@ class TorchLoss:
         return (values * sample_weight.reshape(sample_weight.shape + (1,) * (values.ndim - sample_weight.ndim))).mean()
 
 
-def get_loss(identifier: Any) -> Any:
+def is_by_shape(identifier: Any) -> bool:
+    """Returns whether a loss is named "crossentropy" or "ce": targets and predictions decide which one it is."""
+    return isinstance(identifier, str) and _BY_SHAPE.get(identifier.lower()) == "Crossentropy"
+
+
+def get_loss(identifier: Any, y_true: Any = None, y_pred: Any = None) -> Any:
     """Returns a callable `loss(y_true, y_pred, sample_weight)` with a name, for whatever names or is a loss; None stays None."""
     if identifier is None:
         return None
+    if is_by_shape(identifier):
+        return losses.get(_variety(y_true, y_pred) + "Crossentropy")
     if isinstance(identifier, nn.Module):
         return TorchLoss(identifier)
     found = losses.get(identifier)
@@ -133,6 +141,38 @@ def per_output(spec: Any, names: list[str] | None, count: int, what: str, shared
     return [spec] * count
 
 
+def along(spec: Any, outputs: Any, what: str) -> Any:
+    """Returns a nest that names some of nested outputs as a list in the outputs' order, with None for those that it leaves out.
+
+    Args:
+        spec: a nest of the outputs' form; any other value comes back as it is.
+        outputs: what the model returns.
+        what: the argument's name, for errors.
+    """
+    nested = isinstance(outputs, dict) and any(isinstance(v, (dict, list, tuple)) for v in outputs.values())
+    if not nested or not isinstance(spec, dict):
+        return spec
+    return list(_along(spec, outputs, what))
+
+
+def _along(spec: Any, outputs: Any, what: str) -> Iterator[Any]:
+    if not isinstance(outputs, (dict, list, tuple)):
+        if isinstance(spec, dict):
+            raise ValueError(f"`{what}` has the key {next(iter(spec))!r} where the model has one output, without parts.")
+        yield spec
+        return
+    keys = tree.sorted_keys(outputs) if isinstance(outputs, dict) else range(len(outputs))
+    parts = spec if isinstance(spec, dict) else dict(enumerate(spec)) if isinstance(spec, (list, tuple)) else {}
+    unknown = [k for k in parts if k not in keys]
+    if unknown:
+        raise ValueError(
+            f"`{what}` has the key {unknown[0]!r}, which is no output.{did_you_mean(str(unknown[0]), map(str, keys))} "
+            f"Outputs here: {', '.join(map(repr, keys))}."
+        )
+    for key in keys:
+        yield from _along(parts.get(key), outputs[key], what)
+
+
 class CompileLoss:
     """The losses of all outputs, weighted and added.
 
@@ -149,7 +189,8 @@ class CompileLoss:
         self.metrics: list[LossTracker] = []
         self._single: Any = None
         self._parts: Any = None
-        if not isinstance(loss, (list, tuple, dict)):
+        self._used: list[int] = []
+        if not isinstance(loss, (list, tuple, dict)) and not is_by_shape(loss):
             self.loss = get_loss(loss)
             self._single = self.loss if loss_weights is None else None
 
@@ -175,8 +216,10 @@ class CompileLoss:
         """Matches losses with outputs, at the first call."""
         count = len(tree.leaves(y_pred))
         self.names = names = output_names(y_pred, self.known)
-        found = [get_loss(part) for part in per_output(self.loss, names, count, "loss", shared=True)]
-        factors = per_output(self.loss_weights, names, count, "loss_weights", shared=True)
+        chosen = per_output(along(self.loss, y_pred, "loss"), names, count, "loss", shared=True)
+        self._used = [i for i, part in enumerate(chosen) if part is not None]
+        found = [get_loss(*each) for each in zip(chosen, *self.matched(y, y_pred, None)[:2], strict=True)]
+        factors = per_output(along(self.loss_weights, y_pred, "loss_weights"), names, count, "loss_weights", shared=True)
         self._parts = [(i, loss, factor) for i, (loss, factor) in enumerate(zip(found, factors, strict=True)) if loss is not None]
         if len(self._parts) > 1:
             titles = [names[i] if names else loss.name for i, loss, _ in self._parts]
@@ -186,7 +229,7 @@ class CompileLoss:
 
     def matched(self, y: Any, y_pred: Any, sample_weight: Any) -> tuple[list[Any], list[Any], list[Any]]:
         """Returns targets, predictions and sample weights as flat lists in the outputs' order."""
-        return match(y, y_pred, sample_weight, output_names(y_pred, self.known))
+        return match(y, y_pred, sample_weight, output_names(y_pred, self.known), self._used)
 
     def parts(self, y: Any, y_pred: Any) -> list[tuple[str | None, Any, Any, Any]]:
         """Returns (output name, loss, target, prediction) of each output that has a loss."""
@@ -196,15 +239,25 @@ class CompileLoss:
         return [(self.names[i] if self.names else None, loss, targets[i], predictions[i]) for i, loss, _ in self._parts or ()]
 
 
-def match(y: Any, y_pred: Any, sample_weight: Any, names: list[str] | None) -> tuple[list[Any], list[Any], list[Any]]:
-    """Returns targets, predictions and sample weights as flat lists in the outputs' order."""
+def match(
+    y: Any, y_pred: Any, sample_weight: Any, names: list[str] | None, used: Sequence[int] = ()
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """Returns targets, predictions and sample weights as flat lists in the outputs' order.
+
+    Where only the outputs numbered in `used` have a loss, `y` may hold just their targets.
+    """
     predictions = tree.leaves(y_pred)
     count = len(predictions)
+    if 0 < len(used) < count and not isinstance(y, dict):
+        given = tree.leaves(y)
+        if len(given) == len(used):
+            y = [dict(zip(used, given, strict=True)).get(i) for i in range(count)]
+    y = along(y, y_pred, "y")
     targets = per_output(y, names, count, "y") if not isinstance(y, torch.Tensor) or count > 1 else [y]
     weights = (
         [sample_weight] * count
         if isinstance(sample_weight, torch.Tensor)
-        else per_output(sample_weight, names, count, "sample_weight")
+        else per_output(along(sample_weight, y_pred, "sample_weight"), names, count, "sample_weight")
     )
     return targets, predictions, weights
 
@@ -248,7 +301,7 @@ class CompileMetrics:
                 nested = isinstance(given, (list, tuple)) and len(given) == 1 and isinstance(given[0], (list, tuple))
                 chosen = [given[0] if nested else given]
             else:
-                chosen = per_output(given, names, count, what)
+                chosen = per_output(along(given, y_pred, what), names, count, what)
             for i, own in enumerate(chosen):
                 for one in () if own is None else own if isinstance(own, (list, tuple)) else (own,):
                     metric = get_metric(one, targets[i], predictions[i])

@@ -181,17 +181,28 @@ class ReduceLROnPlateau(MonitorCallback):
             self.best, self.wait = value, 0
         elif not self.in_cooldown():
             self.wait += 1
-            old = learning_rate(self.model.optimizer)
-            if self.wait >= self.patience and old > self.min_lr:
+            if self.wait >= self.patience:
+                self._reduce(epoch)
+
+    def _reduce(self, epoch: int) -> None:
+        for optimizer in parts_of(self.model.optimizer):
+            old = learning_rate(optimizer)
+            if old > self.min_lr:
                 new = max(old * self.factor, self.min_lr)
-                set_learning_rate(self.model.optimizer, new)
+                set_learning_rate(optimizer, new)
                 if self.verbose > 0:
                     print(f"Epoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {new}.", flush=True)
                 self.cooldown_counter, self.wait = self.cooldown, 0
 
 
+def parts_of(optimizer: Any) -> list[Any]:
+    """Returns the optimizers that have a learning rate: those of a MultiOptimizer, or the one given."""
+    return getattr(optimizer, "optimizers", None) or [optimizer]
+
+
 def learning_rate(optimizer: Any) -> float:
-    """Returns the learning rate of an optimizer, ours or torch's."""
+    """Returns the learning rate of an optimizer, ours or torch's; of several, the first one's."""
+    optimizer = parts_of(optimizer)[0]
     return float(optimizer.param_groups[0]["lr"] if isinstance(optimizer, torch.optim.Optimizer) else optimizer.learning_rate)
 
 

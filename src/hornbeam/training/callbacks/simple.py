@@ -10,7 +10,7 @@ from typing import Any
 
 from hornbeam.core.registry import public
 from hornbeam.training.callbacks.callback import Callback
-from hornbeam.training.callbacks.monitor import learning_rate, set_learning_rate
+from hornbeam.training.callbacks.monitor import learning_rate, parts_of, set_learning_rate
 
 
 @public("keras.callbacks.LambdaCallback")
@@ -57,20 +57,23 @@ class LearningRateScheduler(Callback):
         self.schedule, self.verbose = schedule, verbose
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        old = learning_rate(self.model.optimizer)
+        for optimizer in parts_of(self.model.optimizer):
+            new = self._next(epoch, learning_rate(optimizer))
+            set_learning_rate(optimizer, new)
+            if self.verbose > 0:
+                print(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {new}.", flush=True)
+
+    def _next(self, epoch: int, old: float) -> float:
         try:
             new = self.schedule(epoch, old)
         except TypeError:
             new = self.schedule(epoch)
         try:
-            new = float(new)
+            return float(new)
         except (TypeError, ValueError):
             raise ValueError(
                 f"LearningRateScheduler: `schedule` must return a number. Received: {new!r} ({type(new).__name__})"
             ) from None
-        set_learning_rate(self.model.optimizer, new)
-        if self.verbose > 0:
-            print(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {new}.", flush=True)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if logs is not None:
@@ -104,6 +107,8 @@ class CSVLogger(Callback):
         writer = csv.writer(self._file, delimiter=self.sep)
         if self.keys is None:
             self.keys = sorted(logs)
+            if not any(k.startswith("val_") for k in self.keys):  # validation may begin in a later epoch
+                self.keys += [f"val_{k}" for k in self.keys]
             writer.writerow(["epoch", *self.keys])
         writer.writerow([epoch, *(logs.get(k, "NA") for k in self.keys)])
         self._file.flush()
