@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call, grad, stack_module_state, vmap
 from torch.nn.utils import prune
+from torch.utils.flop_counter import FlopCounterMode
 
 import hornbeam as keras
 from hornbeam import layers
@@ -391,3 +392,171 @@ def test_loss_with_plain_torch_training(model: keras.Model, x: torch.Tensor) -> 
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
+
+
+def test_script_says_what_to_do_instead(model: keras.Model) -> None:
+    with pytest.raises(TypeError, match=r"torch\.jit\.trace\(model, example\)"):
+        torch.jit.script(model)
+
+
+def test_fx_traces_layers_as_single_calls(model: keras.Model, x: torch.Tensor) -> None:
+    traced = torch.fx.symbolic_trace(model)
+    same(traced(x), model(x))
+    assert {n.target for n in traced.graph.nodes if n.op == "call_module"} >= {"layer1", "layer2"}
+    assert traced.layer1.kernel is model.layer1.kernel
+    outer = torch.fx.symbolic_trace(nn.Sequential(model, nn.Linear(4, 2)))
+    assert outer(x).shape == (6, 2)
+
+
+def test_fx_traces_layers_that_are_not_built(x: torch.Tensor) -> None:
+    traced = torch.fx.symbolic_trace(nn.Sequential(layers.Dense(4), nn.ReLU()))
+    assert traced(x).shape == (6, 4)
+
+
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"])
+def test_copies_of_a_compiled_model_train_on_their_own(model: keras.Model, x: torch.Tensor, how: object) -> None:
+    y = torch.randn(6, 4)
+    model.compile("adam", "mse", metrics=["mae"])
+    model.fit(x, y, epochs=1, verbose=0)
+    twin = how(model)  # type: ignore[operator]
+    before = model(x).detach()
+    same(twin(x), before)
+    twin.fit(x, y, epochs=1, verbose=0)
+    same(model(x), before)
+    assert not torch.equal(twin(x), before)
+    assert int(twin.optimizer.iterations) == int(model.optimizer.iterations) + 1
+
+
+def test_loading_a_part(model: keras.Model) -> None:
+    state = model.state_dict()
+    del state["layer2.bias"]
+    state["stranger"] = torch.ones(1)
+    report = model.load_state_dict(state, strict=False)
+    assert report.missing_keys == ["layer2.bias"]
+    assert report.unexpected_keys == ["stranger"]
+    with pytest.raises(RuntimeError, match=r"layer2\.bias"):
+        model.load_state_dict(state)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_type(model: keras.Model, x: torch.Tensor, dtype: torch.dtype) -> None:
+    assert model.type(dtype)(x.to(dtype)).dtype is dtype
+    assert {p.dtype for p in model.parameters()} == {dtype}
+
+
+def test_from_meta_to_real_memory(model: keras.Model, x: torch.Tensor) -> None:
+    model.to("meta").to_empty(device="cpu")
+    for module in model.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    assert model(x).isfinite().all()
+
+
+def test_layers_inside_torch_containers(model: keras.Model, x: torch.Tensor) -> None:
+    chain = nn.Sequential(*model.layers)
+    assert chain(x).shape == (6, 4)
+    assert len(list(chain.parameters())) == 6
+    assert len(list(nn.ModuleList([model, nn.Linear(4, 2)]).parameters())) == 8
+    assert "net.layer1.kernel" in nn.ModuleDict({"net": model}).state_dict()
+
+
+def test_writing_into_weights(model: keras.Model, x: torch.Tensor) -> None:
+    names = [n for n, _ in model.named_parameters()]
+    assert (names[:2], names[-2:]) == (["layer1.kernel", "layer1.bias"], ["layer2.kernel", "layer2.bias"])
+    for p in model.parameters():
+        p.data.fill_(1)
+    assert all(bool((w == 1).all()) for w in model.trainable_weights)
+    nn.init.xavier_uniform_(model.layer1.kernel)
+    before = model.layer1.kernel.detach().clone()
+    with torch.no_grad():
+        model.layer1.kernel *= 2
+    same(model.layer1.kernel, 2 * before)
+    model.layer1.kernel.data = before
+    same(dict(model.named_parameters())["layer1.kernel"], before)
+    nn.utils.vector_to_parameters(torch.zeros(sum(p.numel() for p in model.parameters())), model.parameters())
+    assert not model(x).any()
+    assert [n for n, _ in model.named_parameters()] == names
+    assert all(isinstance(w, keras.Variable) for w in model.weights)
+
+
+def test_a_parameter_put_in_a_weight_s_place(model: keras.Model, x: torch.Tensor) -> None:
+    model.layer1.kernel = nn.Parameter(torch.zeros(8, 16))
+    model(x).sum().backward()
+    assert model.layer1.kernel.grad is not None
+    assert len(list(model.parameters())) == 6
+    assert len(model.weights) == 8
+    model.layer1.kernel.assign(torch.ones(8, 16))
+    assert model.layer1.kernel.path.endswith("kernel")
+    assert bool((model.state_dict()["layer1.kernel"] == 1).all())
+
+
+def test_learning_rate_schedulers(model: keras.Model, x: torch.Tensor) -> None:
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, 0.5)
+    for _ in range(2):
+        optimizer.zero_grad()
+        model(x).sum().backward()
+        optimizer.step()
+        scheduler.step()
+    assert scheduler.get_last_lr() == [0.025]
+
+
+def test_autocast_and_grad_scaler(model: keras.Model, x: torch.Tensor) -> None:
+    scaler, optimizer = torch.amp.GradScaler("cpu"), torch.optim.SGD(model.parameters(), lr=0.1)
+    before = model.layer1.kernel.detach().clone()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = model(x, training=True)
+    assert y.dtype is torch.bfloat16
+    scaler.scale(y.float().pow(2).mean()).backward()
+    scaler.unscale_(optimizer)
+    scaler.step(optimizer)
+    scaler.update()
+    assert not torch.equal(model.layer1.kernel, before)
+
+
+def test_hooks_with_keywords_and_for_all_modules(model: keras.Model, x: torch.Tensor) -> None:
+    seen: list[object] = []
+    model.register_forward_pre_hook(lambda m, a, k: seen.append("pre"), with_kwargs=True)
+    model.register_forward_hook(lambda m, a, k, o: seen.append("forward"), with_kwargs=True)
+    model.layer1.register_forward_pre_hook(lambda m, a, k: ((a[0] * 0,), k), with_kwargs=True)
+    handle = nn.modules.module.register_module_forward_hook(lambda m, a, o: seen.append(m))
+    try:
+        y = model(x)
+    finally:
+        handle.remove()
+    assert [s for s in seen if isinstance(s, str)] == ["pre", "forward"]
+    assert sum(s is model.layer1 for s in seen) == sum(s is model for s in seen) == 1
+    same(y, model(torch.zeros_like(x)))
+
+
+def test_own_buffers_and_parameters(model: keras.Model, x: torch.Tensor) -> None:
+    model.register_buffer("scale", torch.ones(3))
+    model.register_buffer("passing", torch.ones(3), persistent=False)
+    model.register_parameter("gain", nn.Parameter(torch.ones(1)))
+    assert {"scale", "gain"} <= set(model.state_dict())
+    assert "passing" not in model.state_dict()
+    assert model.double().scale.dtype is torch.float64
+    assert pickle.loads(pickle.dumps(model)).scale.shape == (3,)
+    assert model(x.double()).shape == (6, 4)
+
+
+def test_torch_s_parametrizations(model: keras.Model, x: torch.Tensor) -> None:
+    nn.utils.parametrizations.orthogonal(model.layer1, "kernel")
+    kernel = model.layer1.kernel
+    same(kernel @ kernel.T, torch.eye(8))
+    nn.utils.parametrizations.spectral_norm(model.layer2, "kernel", n_power_iterations=200)
+    model.train()(x)  # torch's power iterations go on in training mode only
+    same(torch.linalg.matrix_norm(model.layer2.kernel, 2), torch.tensor(1.0))
+    model(x, training=True).sum().backward()
+    nn.utils.parametrize.remove_parametrizations(model.layer2, "kernel")
+    assert "layer2.kernel" in model.state_dict()
+
+
+def test_data_parallel_flops_and_profiler(model: keras.Model, x: torch.Tensor) -> None:
+    same(nn.DataParallel(model)(x), model(x))
+    with FlopCounterMode(display=False) as counter:
+        model(x)
+    assert counter.get_total_flops() == 2 * 6 * (8 * 16 + 16 * 4)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        model(x)
+    assert any("addmm" in event.key for event in profile.key_averages())

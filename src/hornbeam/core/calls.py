@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.fx import Proxy
 
 from hornbeam.core import dtype as dtypes
 from hornbeam.core.errors import describe
@@ -75,6 +76,10 @@ def prepare(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     Returns:
         (args, kwargs) for the call, or a Recorded.
     """
+    for value in tree.leaves((args, kwargs)):
+        if isinstance(value, Proxy):  # torch.fx.symbolic_trace: a layer is one call there, as torch's own modules are
+            tracer: Any = value.tracer
+            return Recorded(tracer.create_proxy("call_module", tracer.path_of_module(layer), args, kwargs))
     signature: Signature = layer._signature
     if len(args) > 1 and not signature.open and len(args) <= len(signature.names):
         kwargs = {**dict(zip(signature.names[1:], args[1:], strict=False)), **kwargs}
@@ -107,6 +112,18 @@ def prepare(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if found is not None:
                 kwargs[mask] = found
     return args, kwargs
+
+
+def fits(layer: Any, nest: Any) -> bool:
+    """Whether an input is a flat list, tuple or dict of tensors that the layer takes as they are: no mask, no other dtype."""
+    values = nest.values() if type(nest) is dict else nest if type(nest) in (list, tuple) else (None,)
+    compute = layer._compute
+    for v in values:
+        if not isinstance(v, torch.Tensor) or getattr(v, "_keras_mask", None) is not None:
+            return False
+        if v.dtype is not compute and layer.autocast and v.is_floating_point():
+            return False
+    return True
 
 
 def make_ready(layer: Any) -> bool:
@@ -193,8 +210,9 @@ def masks_of(nest: Any) -> Any:
     """Returns the masks of a nest of tensors in the same nest, or None where no tensor has one."""
     if isinstance(nest, (torch.Tensor, symbolic.Symbol)):
         return getattr(nest, "_keras_mask", None)
-    found = tree.map_leaves(lambda v: getattr(v, "_keras_mask", None), nest)
-    return found if any(m is not None for m in tree.leaves(found)) else None
+    if all(getattr(v, "_keras_mask", None) is None for v in tree.leaves(nest)):
+        return None
+    return tree.map_leaves(lambda v: getattr(v, "_keras_mask", None), nest)
 
 
 # -- building

@@ -25,7 +25,6 @@ from hornbeam.core.weights import LazyDict
 from hornbeam.graph import symbolic, tree
 from hornbeam.graph.context import context, setting
 from hornbeam.graph.infer import infer
-from hornbeam.graph.node import Node
 
 compiling = torch.compiler.is_compiling
 _OLD_ARGUMENTS = (
@@ -141,6 +140,10 @@ class Layer(WeightedModule, Operation):
             mask = getattr(x, "_keras_mask", None)
             if first_mask is not None and mask is not None and kwargs.get(first_mask) is None:
                 kwargs[first_mask] = mask
+        elif self._ready and len(args) == 1 and (not kwargs or kwargs.keys() <= _SIMPLE) and calls.fits(self, args[0]):
+            x, mask = args[0], None
+            if self.input_spec is not None:
+                calls.check_inputs(self.input_spec, x, self)
         else:
             prepared = calls.prepare(self, args, kwargs)
             if type(prepared) is calls.Recorded:
@@ -181,6 +184,14 @@ class Layer(WeightedModule, Operation):
         if mask is not None or self._makes_mask or self.activity_regularizer is not None:
             calls.finish(self, x, y, kwargs if mask is None else {**kwargs, "mask": mask, signature.first_mask or "mask": mask})
         return y
+
+    def __prepare_scriptable__(self) -> Any:
+        """Raises: `torch.jit.script` reads Python source, and there is more to a layer's call than its source."""
+        raise TypeError(
+            f"torch.jit.script cannot read layer {self.name!r} ({type(self).__name__}). "
+            f"torch.jit.trace(model, example) makes a ScriptModule of it; "
+            f"torch.export.export(model, (example,)) is its successor."
+        )
 
     def _infer_parameters(self, module: nn.Module, args: Any, kwargs: Any = None) -> None:
         """Builds the layer before a compiler looks at it; `torch.compile` asks lazy modules for it under this name."""
@@ -311,27 +322,6 @@ class Layer(WeightedModule, Operation):
     def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
         """Returns the output's mask: the one that came in."""
         return previous_mask
-
-    # -- place in a graph
-
-    @property
-    def output(self) -> Any:
-        """What the layer returned when it was called on symbolic tensors, where that was once."""
-        return symbolic.emit(self._only_node("output"))
-
-    @property
-    def input(self) -> Any:
-        """The symbolic tensors the layer was called on, where that was once."""
-        node = self._only_node("input")
-        found = [symbolic.symbol_for(r) for r in node.visible_refs()]
-        return found[0] if len(found) == 1 else found
-
-    def _only_node(self, what: str) -> Node:
-        nodes = self._inbound_nodes
-        if len(nodes) != 1:
-            count = "has not been called on a symbolic tensor" if not nodes else f"was called {len(nodes)} times"
-            raise AttributeError(f"Layer {self.name!r} {count}, so `{what}` means no single tensor.")
-        return nodes[0]
 
     # -- configs
 

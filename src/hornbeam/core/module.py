@@ -78,6 +78,7 @@ class WeightedModule(nn.Module):
             while spec.key in held or spec.key in self._specs:
                 spec.key += "_"
             dict.__setitem__(held, spec.key, weight)
+        weight.aggregation, weight.overwrite_with_gradient = aggregation, overwrite_with_gradient
         self._specs[spec.key] = spec
         self.__dict__["_ready"] = False
         return weight

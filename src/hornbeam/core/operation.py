@@ -39,6 +39,8 @@ class Operation(Configurable):
     (None, 3)
     """
 
+    _inbound_nodes: Any = ()
+
     def __init__(self, name: str | None = None) -> None:
         self.name = name or auto_name(snake_case(type(self).__name__))
 
@@ -61,7 +63,32 @@ class Operation(Configurable):
         refs, kwrefs = symbolic.to_refs(args), symbolic.to_refs(kwargs)
         node = Node("operation", self, self.name, refs, kwrefs, user_source(), context.implicit)
         node.outputs, node.structure = output_specs(self.compute_output_spec(*args, **kwargs))
+        self._inbound_nodes = [*self._inbound_nodes, node]
         return symbolic.emit(node)
+
+    # -- place in a graph
+
+    @property
+    def output(self) -> Any:
+        """What came out when this was called on symbolic tensors, where that was once."""
+        return symbolic.emit(self._only_node("output"))
+
+    @property
+    def input(self) -> Any:
+        """The symbolic tensors it was called on, where that was once."""
+        node = self._only_node("input")
+        found = [symbolic.symbol_for(r) for r in node.visible_refs()]
+        return found[0] if len(found) == 1 else found
+
+    def _only_node(self, what: str) -> Node:
+        nodes = self._inbound_nodes
+        if len(nodes) != 1:
+            count = "has not been called on a symbolic tensor" if not nodes else f"was called {len(nodes)} times"
+            raise AttributeError(f"{type(self).__name__} {self.name!r} {count}, so `{what}` means no single tensor.")
+        return nodes[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k != "_inbound_nodes"}
 
     def get_config(self) -> dict[str, Any]:
         """Returns the constructor's arguments."""
@@ -97,6 +124,18 @@ class Function(Operation):
         """The symbolic outputs, flat."""
         return tree.leaves(self._outputs)
 
+    @property
+    def operations(self) -> list[Any]:
+        """What is called between inputs and outputs, in order: layers, operations, functions."""
+        return [node.target for node in self.graph.calls()]
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns the outputs' shapes for a nest of input shapes."""
+        single = isinstance(self._inputs, symbolic.Symbol)
+        shapes = [input_shape] if single else [input_shape[k] for k in _places(input_shape)]
+        given = [symbolic.SymbolicTensor(s, x.dtype) for s, x in zip(shapes, self.inputs, strict=True)]
+        return tree.map_leaves(lambda v: v.shape, self.call(given))
+
     def call(self, inputs: Any) -> Any:
         """Computes the outputs for the inputs, real or symbolic."""
         flat = tree.leaves(inputs)
@@ -109,6 +148,11 @@ class Function(Operation):
     def get_config(self) -> dict[str, Any]:
         """Raises: a Function is part of a model's config."""
         raise NotImplementedError("A Function has no config of its own; make a Model of it.")
+
+
+def _places(nest: Any) -> Any:
+    """Keys of a dict, or indices of a list, in the order of `tree.leaves`."""
+    return tree.sorted_keys(nest) if isinstance(nest, dict) else range(len(nest))
 
 
 import torch  # noqa: E402, F401  (used by the doctest above)

@@ -15,10 +15,10 @@ _ELEMENTWISE = set(
     rad2deg real reciprocal relu relu6 remainder round rrelu rsqrt rsub selu sgn sigmoid sign silu sin sinc sinh softplus
     softshrink softsign sqrt square sub subtract tan tanh tanhshrink threshold to true_divide trunc type type_as where
     xlogy float double half bfloat16 int long bool layer_norm rms_norm softmax log_softmax normalize alpha_dropout angle
-    arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_left_shift bitwise_not bitwise_right_shift cbrt conj
-    conj_physical divide_no_nan equal fabs fix gcd i0 igamma igammac imag isclose isreal lcm ldexp left_shift logaddexp2
-    mod nextafter polygamma power right_shift signbit sparsemax cast convert_to_tensor copy saturate_cast stop_gradient
-    layer_normalization rms_normalization fill_in_place
+    log_sigmoid polar arccos arccosh arcsin arcsinh arctan arctan2 arctanh bitwise_left_shift bitwise_not
+    bitwise_right_shift cbrt conj conj_physical divide_no_nan equal fabs fix gcd i0 igamma igammac imag isclose isreal lcm
+    ldexp left_shift logaddexp2 mod nextafter polygamma power right_shift signbit sparsemax cast convert_to_tensor copy
+    saturate_cast stop_gradient layer_normalization rms_normalization fill_in_place
     __lshift__ __rshift__ __rlshift__ __rrshift__ __add__ __radd__ __sub__ __rsub__ __mul__ __rmul__ __truediv__
     __rtruediv__ __floordiv__ __rfloordiv__ __mod__ __rmod__ __pow__ __rpow__ __neg__ __pos__ __abs__ __and__ __rand__
     __or__ __ror__ __xor__ __rxor__ __invert__ __eq__ __ne__ __lt__ __le__ __gt__ __ge__ __div__ __rdiv__""".split()

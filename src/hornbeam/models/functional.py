@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.fx import Proxy
 
 from hornbeam.core import calls
 from hornbeam.core.layer import Layer
@@ -129,7 +130,7 @@ class GraphModel(Model):
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Runs the graph on real inputs, or records it anew on symbolic ones."""
-        if mask is not None and any(m is not None for m in tree.leaves(mask)):
+        if mask is not None and not isinstance(mask, Proxy) and any(m is not None for m in tree.leaves(mask)):
             return self._call_masked(inputs, mask)
         return self._lowered.run(self, *self._flatten(inputs))
 
@@ -138,7 +139,7 @@ class GraphModel(Model):
 
     def _flatten(self, inputs: Any) -> list[Any]:
         """The inputs as a flat list in the graph's order, whatever nest of the same size they came in."""
-        nest = self._graph.input_nest
+        nest, refs = self._graph.input_nest, self._graph.inputs
         if isinstance(inputs, dict):
             names = self._input_names()
             wanted = list(nest) if isinstance(nest, dict) else names
@@ -157,12 +158,12 @@ class GraphModel(Model):
             )
         else:
             flat = [inputs] if isinstance(inputs, torch.Tensor) else tree.leaves(inputs)
-        if len(flat) != len(self._graph.inputs):
+        if len(flat) != len(refs):
             raise ValueError(
-                f"Model {self.name!r} takes {len(self._graph.inputs)} input(s) ({', '.join(map(repr, self._input_names()))}). "
+                f"Model {self.name!r} takes {len(refs)} input(s) ({', '.join(map(repr, self._input_names()))}). "
                 f"Received: {len(flat)}{' in a ' + type(inputs).__name__ if not isinstance(inputs, torch.Tensor) else ''}."
             )
-        return [self._fitted(x, ref) for x, ref in zip(flat, self._graph.inputs, strict=True)]
+        return [self._fitted(x, ref) for x, ref in zip(flat, refs, strict=True)]
 
     def _fitted(self, x: Any, ref: Any) -> Any:
         if (
