@@ -46,12 +46,15 @@ def truncated_normal(shape: Any, mean: float = 0.0, stddev: float = 1.0, dtype: 
 
 def categorical(logits: torch.Tensor, num_samples: int, dtype: Any = "int32", seed: Any = None) -> torch.Tensor:
     """Returns class numbers of shape `(batch, num_samples)`, drawn with the probabilities that logits give."""
-    drawn = torch.multinomial(torch.softmax(logits, -1), num_samples, replacement=True, generator=_generator(seed))
+    drawn = torch.multinomial(
+        torch.softmax(torch.as_tensor(logits), -1), num_samples, replacement=True, generator=_generator(seed)
+    )
     return drawn.to(to_torch(dtype))
 
 
 def shuffle(x: torch.Tensor, axis: int = 0, seed: Any = None) -> torch.Tensor:
     """Returns a tensor with its slices along an axis in random order."""
+    x = torch.as_tensor(x)
     return x.index_select(axis, torch.randperm(x.shape[axis], generator=_generator(seed)))
 
 

@@ -41,10 +41,12 @@ def both(name, kwargs, inputs):
     return ours, theirs
 
 
-def same(ours, theirs, inputs, **call):
+def same(ours, theirs, inputs, query_mask=None, **call):
     results = []
     for layer in (ours, theirs):
         given = tree.map_leaves(lambda v: torch.tensor(v, requires_grad=True), inputs)
+        if query_mask is not None:
+            tree.leaves(given)[0]._keras_mask = query_mask  # Keras's MultiHeadAttention overlooks one that is passed
         flat = tree.leaves(layer(*given, **call))
         weights = [getattr(w, "value", w) for w in layer.trainable_weights]
         wanted = [*tree.leaves(given), *weights]

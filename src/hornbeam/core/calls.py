@@ -98,7 +98,7 @@ def prepare(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return Recorded(_record(layer, args, kwargs))
     convert = lambda v: _convert(layer, v)  # noqa: E731
     args = tuple(tree.map_leaves(convert, a) for a in args)
-    kwargs = {k: v if k in ("training", "mask") or v is None else tree.map_leaves(convert, v) for k, v in kwargs.items()}
+    kwargs = {k: v if k == "training" or v is None else tree.map_leaves(convert, v) for k, v in kwargs.items()}
     if not layer.built:
         build_from_inputs(layer, args, kwargs)
     if not context.scratch:

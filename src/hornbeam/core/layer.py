@@ -96,8 +96,10 @@ class Layer(WeightedModule, Operation):
         d["_named"] = name is not None
         if dtype is not None:
             self.dtype_policy = dtype
+        if not isinstance(trainable, bool):
+            raise ValueError(f"Layer {d['name']!r}: `trainable` is True or False. Received: trainable={trainable!r}")
         d["autocast"] = autocast
-        d["_trainable"] = bool(trainable)
+        d["_trainable"] = trainable
         d["activity_regularizer"] = (
             None if activity_regularizer is None else registry.of_kind("regularizer").get(activity_regularizer)
         )
@@ -126,7 +128,7 @@ class Layer(WeightedModule, Operation):
         names = c.names
         if c.depth == 0 and compiling() and not c.scratch and not calls.make_ready(self):
             calls.build_for(self, *args)
-        if self._ready and len(args) == 1 and isinstance(args[0], torch.Tensor) and (not kwargs or kwargs.keys() <= _SIMPLE):
+        if self._ready and len(args) == 1 and isinstance(args[0], torch.Tensor) and (not kwargs or _simple(kwargs)):
             x: Any = args[0]
             if x.dtype is not self._compute and self.autocast and x.is_floating_point():
                 x = calls.keep_mask(x.to(self._compute), x)
@@ -140,7 +142,7 @@ class Layer(WeightedModule, Operation):
             mask = getattr(x, "_keras_mask", None)
             if first_mask is not None and mask is not None and kwargs.get(first_mask) is None:
                 kwargs[first_mask] = mask
-        elif self._ready and len(args) == 1 and (not kwargs or kwargs.keys() <= _SIMPLE) and calls.fits(self, args[0]):
+        elif self._ready and len(args) == 1 and (not kwargs or _simple(kwargs)) and calls.fits(self, args[0]):
             x, mask = args[0], None
             if self.input_spec is not None:
                 calls.check_inputs(self.input_spec, x, self)
@@ -258,9 +260,11 @@ class Layer(WeightedModule, Operation):
             raise ValueError(
                 "add_loss takes values computed in a `call`, not symbolic tensors: write a Layer that adds the loss."
             )
+        root = context.root
+        if root is not None and not any(owner is self for owner in root._loss_owners):
+            self._losses.clear()  # of an earlier call, in another model
+            root._loss_owners.append(self)
         self._losses.extend(tree.leaves(loss))
-        if context.root is not None:
-            context.root._loss_owners.append(self)
 
     def _clear_losses(self) -> None:
         owners = self._loss_owners
@@ -357,6 +361,10 @@ class Layer(WeightedModule, Operation):
 
 
 _SIMPLE = frozenset(("training", "mask"))
+
+
+def _simple(kwargs: dict[str, Any]) -> bool:
+    return kwargs.keys() <= _SIMPLE and isinstance(kwargs.get("mask"), (torch.Tensor, type(None)))
 
 
 def layer_name(model: nn.Module, layer: nn.Module) -> str:

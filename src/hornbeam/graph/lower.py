@@ -15,7 +15,7 @@ from torch import fx
 
 from hornbeam.graph import tree
 from hornbeam.graph.graph import Graph
-from hornbeam.graph.node import Held, Node, Out, Ref
+from hornbeam.graph.node import Held, Node, Out, Ref, Spec
 
 _OPERATORS = {
     f"__{n}__": getattr(operator, n if hasattr(operator, n) else n + "_")
@@ -92,8 +92,7 @@ def lower(graph: Graph, title: str = "model") -> Lowered:
         _bind_outputs(out, node, result, known)
     out.output(tree.map_leaves(lambda v: known[v] if type(v) is Ref else v, graph.output_nest))
     single = type(graph.input_nest) is Ref
-    floats = single and graph.inputs[0].spec.dtype.startswith(("float", "bfloat"))
-    return _compiled(out, made, title, single, floats)
+    return _compiled(out, made, title, graph.inputs[0].spec if single else None)
 
 
 def _emit(out: fx.Graph, node: Node, args: Any, kwargs: Any) -> fx.Node:
@@ -160,13 +159,16 @@ def _bind_outputs(out: fx.Graph, node: Node, result: fx.Node, known: dict[Ref, f
 
 
 _GUARD = """, mask=None):
-    if mask is not None or not isinstance(x, torch.Tensor){}: return self.call(x, mask=mask)
+    if mask is not None or not isinstance(x, torch.Tensor) or x.dim() != {}{}: return self.call(x, mask=mask)
 """
 
 
-def _compiled(out: fx.Graph, made: dict[str, Node], title: str, single: bool, floats: bool) -> Lowered:
+def _compiled(out: fx.Graph, made: dict[str, Node], title: str, single: Spec | None) -> Lowered:
     written = out.python_code("self")
-    guard = _GUARD.format(" or not x.is_floating_point()" if floats else "") if single else None
+    guard = None
+    if single is not None:
+        floats = single.dtype.startswith(("float", "bfloat"))
+        guard = _GUARD.format(len(single.shape), " or not x.is_floating_point()" if floats else "")
     return Lowered(written.src, {**written.globals, "torch": torch}, title, made, guard)
 
 

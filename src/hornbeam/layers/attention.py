@@ -162,7 +162,7 @@ use_gate: bool = False, seed: int | None = None, **kwargs: Any,
         training: bool | None = None, use_causal_mask: bool = False,
     ) -> Any:  # fmt: skip
         """Returns the output, and with `return_attention_scores` the weights `(batch, heads, T, S)`."""
-        masks = self._masks(query, value, [None, value_mask, key_mask], attention_mask, use_causal_mask)
+        masks = self._masks(query, value, [query_mask, value_mask, key_mask], attention_mask, use_causal_mask)
         q, k, v = self.query_dense(query), self.key_dense(value if key is None else key), self.value_dense(value)
         y, scores = attend(self, q, k, v, *masks, self.attention_axes, bool(training), return_attention_scores)
         if self._gate_dense is not None:
@@ -305,7 +305,9 @@ class Attention(RandomLayer):
         if seen is not None:
             scores = scores - (6e4 if scores.dtype is torch.float16 else 1e9) * (~seen).to(scores.dtype)
         weights = scores.softmax(-1)
-        y = (dropped(self, weights, self.dropout) if training and self.dropout else weights) @ value
+        if training and self.dropout:
+            weights = dropped(self, weights, self.dropout)
+        y = weights @ value
         if query_mask is not None:
             y = y * query_mask.unsqueeze(-1)
         return (y, weights) if return_attention_scores else y

@@ -140,7 +140,7 @@ class BaseConv(KernelLayer):
         return convolve(x, weight, bias, self.strides, self.padding, self.dilation_rate, groups, self._channels_last)
 
     def _activated(self, y: torch.Tensor) -> torch.Tensor:
-        return y if self.activation is activations.linear else self.activation(y)
+        return y if self.activation in (None, activations.linear) else self.activation(y)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """Returns the shape with the new spatial sizes and channels; None where the input's size is None."""

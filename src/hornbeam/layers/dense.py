@@ -85,7 +85,7 @@ class Dense(Layer):
             y = torch.addmm(bias, inputs, self.kernel)
         else:
             y = F.linear(inputs, self.kernel.t(), bias)
-        return y if self.activation is activations.linear else self.activation(y)
+        return y if self.activation in (None, activations.linear) else self.activation(y)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """Returns the input's shape with `units` on the last axis."""

@@ -147,7 +147,7 @@ lora_alpha: float | None = None, gptq_unpacked_column_size: int | None = None, q
             y = torch.einsum(self.equation, inputs, self.kernel)
             if self.bias is not None:
                 y = y + self.bias
-        return y if self.activation is activations.linear else self.activation(y)
+        return y if self.activation in (None, activations.linear) else self.activation(y)
 
     def _plainly_summed(self) -> int:
         """How many axes a matrix product sums over, last in the inputs and first in the kernel; 0 where none does the work."""

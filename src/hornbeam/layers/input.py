@@ -36,16 +36,18 @@ class InputLayer(Layer):
         ragged: bool | None = None, batch_shape: Any = None, input_tensor: Any = None, optional: bool = False,
         name: str | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
-        kwargs.pop("input_shape", None)
+        old = kwargs.pop("input_shape", None)
+        shape = old if shape is None else shape
         super().__init__(name=name, **kwargs)
         if input_tensor is not None:
-            batch_shape, dtype = tuple(input_tensor.shape), input_tensor.dtype
+            batch_shape, dtype = _agreeing(self.name, input_tensor, shape, batch_size, batch_shape, dtype)
+            shape = batch_size = None
         if batch_shape is None:
             batch_shape = (batch_size, *_checked(shape, self.name))
-        elif shape is not None:
+        elif shape is not None or batch_size is not None:
             raise ValueError(
-                f"Input {self.name!r}: give `shape` or `batch_shape`, not both. "
-                f"Received: shape={shape}, batch_shape={batch_shape}"
+                f"Input {self.name!r}: give `batch_shape` alone, or `shape` and `batch_size`. "
+                f"Received: shape={shape}, batch_size={batch_size}, batch_shape={batch_shape}"
             )
         if sparse or ragged:
             raise ValueError(f"Input {self.name!r}: torch models take dense tensors. Received: sparse={sparse}, ragged={ragged}")
@@ -77,6 +79,20 @@ class InputLayer(Layer):
 
     def _config_value(self, name: str) -> Any:
         return self._dtype if name == "dtype" else super()._config_value(name)
+
+
+def _agreeing(name: str, tensor: Any, shape: Any, batch_size: Any, batch_shape: Any, dtype: Any) -> tuple[Any, str]:
+    """The shape and dtype of a symbolic tensor, which what else is given must not contradict."""
+    if not isinstance(tensor, SymbolicTensor):
+        raise ValueError(f"Input {name!r}: `input_tensor` must be a symbolic tensor. Received: {type(tensor).__name__}")
+    own = tuple(tensor.shape)
+    given = {"shape": shape, "batch_size": batch_size, "batch_shape": batch_shape, "dtype": dtype}
+    found = {"shape": own[1:], "batch_size": own[0] if own else None, "batch_shape": own, "dtype": tensor.dtype}
+    for key, value in given.items():
+        value = tuple(value) if key.endswith("shape") and value is not None else value
+        if value is not None and (standardize_dtype(value) if key == "dtype" else value) != found[key]:
+            raise ValueError(f"Input {name!r}: `input_tensor` has {key}={found[key]}. Received: {key}={value!r}")
+    return own, tensor.dtype
 
 
 def _checked(shape: Any, name: str) -> tuple[int | None, ...]:

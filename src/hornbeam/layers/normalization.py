@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -125,12 +126,7 @@ class BatchNormalization(ScaledNormalization):
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
         self.renorm_clipping = renorm_clipping or ({} if renorm else None)
-        unknown = set(renorm_clipping or ()) - set(_CLIPPING)
-        if unknown:
-            wrong = unknown.pop()
-            raise ValueError(
-                f"{self._title()}: `renorm_clipping` takes {_CLIPPING}. Received: {wrong!r}.{did_you_mean(wrong, _CLIPPING)}"
-            )
+        _check_clipping(self._title(), renorm_clipping or {})
 
     def build(self, input_shape: Any) -> None:
         """Makes `gamma`, `beta` and the moving moments, one number for each channel."""
@@ -201,6 +197,13 @@ class BatchNormalization(ScaledNormalization):
         follow(self.renorm_mean, mean, rate)
         follow(self.renorm_stddev, deviation, rate)
         return y * scale.view(shape) + shift.view(shape)
+
+
+def _check_clipping(title: str, clipping: dict[str, float]) -> None:
+    for wrong in set(clipping) - set(_CLIPPING):
+        raise ValueError(f"{title}: `renorm_clipping` takes {_CLIPPING}. Received: {wrong!r}.{did_you_mean(wrong, _CLIPPING)}")
+    if clipping.get("rmin", 0) > clipping.get("rmax", math.inf) or clipping.get("dmax", 0) < 0:
+        raise ValueError(f"{title}: `renorm_clipping` needs rmin <= rmax and dmax of at least 0. Received: {clipping}")
 
 
 class Root:

@@ -129,6 +129,7 @@ class RNN(Layer):
         """Returns the last output or all outputs, and the last states where `return_state` is set."""
         if sequences.shape[1] == 0:
             raise self._wrong("needs at least one time step", f"input shape {tuple(sequences.shape)}")
+        sequences = sequences if sequences.is_floating_point() else sequences.to(self._compute)
         states = self._first_states(sequences, initial_state)
         if mask is not None:
             mask = self._checked_mask(mask, sequences)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from collections.abc import Callable
@@ -22,7 +23,7 @@ def clone_model(
     model: Any, input_tensors: Any = None, clone_function: Callable[[Any], Any] | None = None,
     call_function: Callable[..., Any] | None = None, recursive: bool = False, **kwargs: Any,
 ) -> Any:  # fmt: skip
-    """Returns a model of the same structure with new weights.
+    """Returns a model of the same structure with new weights, compiled as the original is where a config can say how.
 
     Args:
         model: a Sequential or functional model, or a subclassed one with `get_config`.
@@ -54,8 +55,8 @@ def clone_model(
             for m in model._modules.values()
             if isinstance(m, InputLayer)
         ]
-        return Sequential([*source[:1], *[clone(layer) for layer in model.layers]], name=model.name)
-    graph = model._graph
+        return _compiled_as(model, Sequential([*source[:1], *[clone(layer) for layer in model.layers]], name=model.name))
+    graph = model._known_graph()
     made: dict[Any, Any] = {}
     held: dict[str, Any] = {}
 
@@ -77,8 +78,23 @@ def clone_model(
         inputs = tree.map_leaves(
             lambda r: InputLayer(batch_shape=r.spec.shape, dtype=r.spec.dtype, name=r.node.name).output, graph.input_nest
         )
+    else:
+        _check_same_nest(model, inputs)
     outputs = graph.replay(symbols_in(inputs), child, tensor, masks=True)
-    return Functional(inputs, outputs, name=model.name)
+    return _compiled_as(model, Functional(inputs, outputs, name=model.name))
+
+
+def _compiled_as(model: Any, made: Any) -> Any:
+    if model.compiled:
+        with contextlib.suppress(ValueError):  # a loss or metric of the user's own, which no config can name
+            made.compile_from_config(model.get_compile_config())
+    return made
+
+
+def _check_same_nest(model: Any, inputs: Any) -> None:
+    wanted, given = (tree.map_leaves(lambda _: "*", nest) for nest in (model.input, inputs))
+    if wanted != given and [wanted] != given:
+        raise ValueError(f"clone_model: `input_tensors` must be the nest that the model takes, {wanted}. Received: {given}")
 
 
 def _clone(layer: Any) -> Any:

@@ -109,7 +109,8 @@ def _listed(nest: Any) -> Any:
         return list(nest)
     if isinstance(nest, dict):
         return {k: _listed(v) for k, v in nest.items()}
-    return [_listed(v) for v in nest]
+    listed = [_listed(v) for v in nest]
+    return tuple(listed) if type(nest) is tuple else listed
 
 
 def _name_of(model: Any, node: Node) -> str:
@@ -235,4 +236,5 @@ def _places(nest: Any, find: Callable[[list[Any]], Any]) -> Any:
         return {k: _places(v, find) for k, v in nest.items()}
     if len(nest) == 3 and isinstance(nest[0], str) and isinstance(nest[1], int):
         return find(nest)
-    return [_places(v, find) for v in nest]
+    places = [_places(v, find) for v in nest]
+    return tuple(places) if isinstance(nest, tuple) else places

@@ -123,8 +123,7 @@ class GraphModel(Model):
         self.__dict__.pop("forward", None)
         if lowered.forward is not None and getattr(type(self).call, "_runs_graph", False):
             self.__dict__["forward"] = types.MethodType(lowered.forward, self)
-        elif lowered.forward is not None:
-            _ = lowered.run
+        _ = lowered.run  # written now: a compiler could not look at how
 
     # -- running
 
@@ -166,13 +165,20 @@ class GraphModel(Model):
         return [self._fitted(x, ref) for x, ref in zip(flat, refs, strict=True)]
 
     def _fitted(self, x: Any, ref: Any) -> Any:
-        if (
-            isinstance(x, torch.Tensor)
-            and x.is_floating_point() != ref.spec.dtype.startswith(("float", "bfloat"))
-            and not x.is_floating_point()
-        ):
-            return calls.keep_mask(x.to(self._compute), x)
-        return x
+        """An input as the graph expects it: floating where the Input is, with or without an axis of size 1 at the end."""
+        if x is None and not self._child(ref.node.target).optional:
+            raise ValueError(f"Model {self.name!r} was given None for its input {ref.node.name!r}, which is not optional.")
+        if not isinstance(x, (torch.Tensor, symbolic.Symbol)):
+            return x
+        fitted: Any = x
+        shape = ref.spec.shape
+        if len(x.shape) == len(shape) + 1 and x.shape[-1] == 1:
+            fitted = torch.squeeze(fitted, -1)
+        elif len(x.shape) == len(shape) - 1 and shape[-1] == 1:
+            fitted = torch.unsqueeze(fitted, -1)
+        if isinstance(x, torch.Tensor) and not x.is_floating_point() and ref.spec.dtype.startswith(("float", "bfloat")):
+            fitted = fitted.to(self._compute)
+        return fitted if fitted is x else calls.keep_mask(fitted, x)
 
     def _call_masked(self, inputs: Any, mask: Any) -> Any:
         """Runs the variant of the graph in which these inputs carry masks."""
@@ -266,7 +272,12 @@ class GraphModel(Model):
         """The symbolic outputs in their nest."""
         return self._input_output()[1]
 
+    def _known_graph(self) -> Graph:
+        """The graph, for who asks about inputs and outputs."""
+        return self._graph
+
     def _input_output(self) -> tuple[Any, Any]:
+        self._known_graph()
         if self._symbols is None:
             self.__dict__["_symbols"] = self._link()
         return self._symbols
@@ -280,22 +291,22 @@ class GraphModel(Model):
     @property
     def input_shape(self) -> Any:
         """The input's shape with the batch axis, or a nest of shapes."""
-        return self._shapes()
+        return tree.map_leaves(lambda r: r.spec.shape, self._known_graph().input_nest)
 
     @property
     def output_shape(self) -> Any:
         """The output's shape with the batch axis, or a nest of shapes."""
-        return tree.map_leaves(lambda r: r.spec.shape, self._graph.output_nest)
+        return tree.map_leaves(lambda r: r.spec.shape, self._known_graph().output_nest)
 
     @property
     def input_names(self) -> list[str]:
         """The names of the inputs."""
-        return self._input_names()
+        return [r.node.name for r in self._known_graph().inputs]
 
     @property
     def output_names(self) -> list[str]:
         """The names of the calls that make the outputs."""
-        return [r.node.name for r in self._graph.outputs]
+        return [r.node.name for r in self._known_graph().outputs]
 
     def _input_names(self) -> list[str]:
         return [r.node.name for r in self._graph.inputs]
@@ -314,7 +325,7 @@ class GraphModel(Model):
     @property
     def operations(self) -> list[Any]:
         """What the graph calls: layers and functions, in order."""
-        return [self._child(n.target) if n.kind in ("module", "input") else n.target for n in self._graph.nodes]
+        return [self._child(n.target) if n.kind in ("module", "input") else n.target for n in self._known_graph().nodes]
 
     # -- copies and attributes
 

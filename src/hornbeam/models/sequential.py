@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from hornbeam.core.layer import Layer
+from hornbeam.core.module import enclosing
 from hornbeam.core.registry import custom_object_scope, deserialize_keras_object, public, serialize_keras_object
 from hornbeam.graph import symbolic
-from hornbeam.graph.context import context
+from hornbeam.graph.context import context, setting
 from hornbeam.graph.graph import Graph
 from hornbeam.layers.input import InputLayer
 from hornbeam.models.functional import GraphModel
@@ -64,11 +65,12 @@ class Sequential(GraphModel):
 
     def pop(self, rebuild: bool = True) -> Any:
         """Takes the last layer away and returns it."""
-        if not self._chain:
+        if not self._layers():
             raise ValueError(f"Sequential {self.name!r} has no layers to pop.")
         layer = self._modules.pop(self._chain.pop())
         self._change()
-        self.__dict__.update(_stale=True, _last=None, _graph=None, built=False)
+        before = symbolic.symbol_for(self._last.node.args[0]) if self._last is not None and self._last.node.args else None
+        self.__dict__.update(_stale=True, _last=before, _graph=None, _symbols=None, built=False)
         return layer
 
     def _append(self, layer: Any) -> None:
@@ -117,9 +119,11 @@ class Sequential(GraphModel):
             first = layer.inputs[0]
             self._start(first.shape, first.dtype)
         elif self._last is not None:
-            self.__dict__["_last"] = self._checked(layer, layer(self._last))
+            self.__dict__["_last"] = self._call_next(layer, self._last)
 
-    def _checked(self, layer: Any, result: Any) -> Any:
+    def _call_next(self, layer: Any, x: Any) -> Any:
+        with setting(names=enclosing(self)):
+            result = layer(x)
         if not isinstance(result, symbolic.SymbolicTensor):
             raise ValueError(
                 f"Layer {getattr(layer, 'name', layer)!r} returns {type(result).__name__}, but a Sequential is a chain of single "
@@ -133,7 +137,7 @@ class Sequential(GraphModel):
         self._modules[self._key_for_input()] = source
         x = source.output
         for layer in self._layers():
-            x = self._checked(layer, layer(x))
+            x = self._call_next(layer, x)
         self.__dict__.update(_last=x, _stale=True)
 
     def _key_for_input(self) -> str:
@@ -143,10 +147,17 @@ class Sequential(GraphModel):
     def _refresh(self) -> None:
         """Makes the graph anew where the chain has changed and shapes are known."""
         if self._stale and self._last is not None and self._layers():
+            self.__dict__["_stale"] = False
             inputs = next(m for m in self._modules.values() if isinstance(m, InputLayer)).output
             self._take(Graph.trace(inputs, self._last))
-            self.__dict__.update(_symbols=(inputs, self._last), _stale=False)
+            self.__dict__["_symbols"] = inputs, self._last
             self.__dict__["_makes_mask"] = getattr(self._last, "_keras_mask", None) is not None
+
+    def _known_graph(self) -> Graph:
+        self._refresh()
+        if self._graph is None:
+            raise AttributeError(f"Sequential {self.name!r} knows no shapes yet: call it, build it, or start it with an Input.")
+        return self._graph
 
     def _all(self) -> list[Any]:
         return [self._modules[k] for k in self._chain]
@@ -167,10 +178,23 @@ class Sequential(GraphModel):
 
     # -- building and running
 
+    @property
+    def built(self) -> bool:  # type: ignore[override]
+        """Whether shapes are known."""
+        self._refresh()
+        return self.__dict__.get("built", False)
+
+    @built.setter
+    def built(self, value: bool) -> None:
+        self.__dict__["built"] = value
+
     def build(self, input_shape: Any = None) -> None:
         """Builds the chain for inputs of a shape with the batch axis."""
         if input_shape is None or self._last is not None:
             self._refresh()
+            known = self.input_shape if input_shape is not None and self._graph is not None else None
+            if known is not None and not _agree(known[1:], tuple(input_shape)[1:]):
+                raise ValueError(f"Sequential {self.name!r} is made for inputs of shape {known}. Received: {tuple(input_shape)}")
             return
         if not isinstance(input_shape, (tuple, list)):
             raise ValueError(
@@ -187,6 +211,7 @@ class Sequential(GraphModel):
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """Runs the chain."""
         if self._stale:
+            self._check_filled()
             if self._last is None or torch.compiler.is_compiling() or context.scratch:
                 return self._run_chain(inputs)
             self._refresh()
@@ -195,15 +220,18 @@ class Sequential(GraphModel):
     call._runs_graph = True  # type: ignore[attr-defined]
     forward = call
 
+    def _check_filled(self) -> None:
+        if not self._layers():
+            raise ValueError(f"Sequential {self.name!r} has no layers: add some before it is called.")
+
     def _run_chain(self, x: Any) -> Any:
         for layer in self._layers():
             x = layer(x)
         return x
 
     def _build_for(self, x: Any) -> None:
-        if self._last is None and not torch.compiler.is_compiling():
-            if not self._layers():
-                raise ValueError(f"Sequential {self.name!r} has no layers: add some before it is called.")
+        if self._last is None and not torch.compiler.is_compiling() and hasattr(x, "shape"):
+            self._check_filled()
             from hornbeam.core.dtype import standardize_dtype
 
             dtype = x.dtype if isinstance(x, symbolic.SymbolicTensor) else standardize_dtype(x.dtype)
@@ -248,7 +276,11 @@ class Sequential(GraphModel):
         """Returns the model's config in Keras's form."""
         self._refresh()
         inputs = [m for m in self._modules.values() if isinstance(m, InputLayer)][:1]
-        config = {**super().get_config(), "layers": [serialize_keras_object(m) for m in (*inputs, *self.layers)]}
+        config = {
+            **super().get_config(),
+            "dtype": self._config_value("dtype"),
+            "layers": [serialize_keras_object(m) for m in (*inputs, *self.layers)],
+        }
         return {**config, "build_input_shape": inputs[0].batch_shape} if inputs else config
 
     @classmethod
@@ -270,3 +302,5 @@ class Sequential(GraphModel):
         return state
 
 
+def _agree(known: tuple[int | None, ...], shape: tuple[int | None, ...]) -> bool:
+    return len(known) == len(shape) and all(None in (a, b) or a == b for a, b in zip(known, shape, strict=True))
