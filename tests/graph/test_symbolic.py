@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ from hornbeam import layers
 from hornbeam.graph import symbolic, tree
 from hornbeam.graph.graph import Graph
 from hornbeam.graph.symbolic import SymbolicTensor
+from model_samples import OPERATORS, SLICES
 
 
 def real(shape: tuple[int, ...], seed: int = 0) -> torch.Tensor:
@@ -45,61 +45,9 @@ def agrees(function: Callable[..., Any], *shapes: tuple[int, ...]) -> keras.Mode
     return model
 
 
-CONSTANT = torch.arange(1.0, 7.0)
-
-OPERATORS: dict[str, Callable[[Any], Any]] = {
-    "add": lambda x: x + 2,
-    "radd": lambda x: 2 + x,
-    "sub": lambda x: x - 2.5,
-    "rsub": lambda x: 1 - x,
-    "mul": lambda x: x * CONSTANT,
-    "rmul": lambda x: CONSTANT * x,
-    "div": lambda x: x / 3,
-    "rdiv": lambda x: 3 / (x * x + 1),
-    "floordiv": lambda x: x // 0.5,
-    "rfloordiv": lambda x: 5 // (x * x + 1),
-    "mod": lambda x: x % 0.7,
-    "rmod": lambda x: 5 % (x * x + 1),
-    "pow": lambda x: x**2,
-    "rpow": lambda x: 2**x,
-    "neg": lambda x: -x,
-    "pos": lambda x: +x,
-    "abs": lambda x: abs(x),
-    "matmul": lambda x: x @ CONSTANT.view(6, 1),
-    "rmatmul": lambda x: CONSTANT.view(1, 6) @ x.unsqueeze(-1),
-    "and": lambda x: (x > 0) & (x < 1),
-    "or": lambda x: (x > 1) | (x < -1),
-    "xor": lambda x: (x > 0) ^ (x < 1),
-    "invert": lambda x: ~(x > 0),
-    "eq": lambda x: x == x,
-    "ne": lambda x: x != 0,
-    "le": lambda x: x <= 0.5,
-    "ge": lambda x: x >= 0.5,
-    "shift": lambda x: (x.abs().int() << 2) >> 1,
-    "round trip": lambda x: operator.truediv(operator.mul(x, 3), 3),
-}
-
-
 @pytest.mark.parametrize("function", OPERATORS.values(), ids=OPERATORS)
 def test_operators(function: Callable[[Any], Any]) -> None:
     agrees(function, (6,))
-
-
-SLICES: dict[str, Callable[[Any], Any]] = {
-    "columns": lambda x: x[:, :4],
-    "negative": lambda x: x[:, -2:],
-    "step": lambda x: x[:, ::2],
-    "new axis": lambda x: x[..., None],
-    "middle": lambda x: x[:, None, 1:3],
-    "one": lambda x: x[:, 2],
-    "ellipsis": lambda x: x[..., 0],
-    "row": lambda x: x[0],
-    "list": lambda x: x[:, [0, 2, 2]],
-    "tensor": lambda x: x[:, torch.tensor([1, 0])],
-    "mask": lambda x: x[:, torch.tensor([True, False, True, False, True])],
-    "reversed": lambda x: x.flip(1),
-    "batch": lambda x: x[1:],
-}
 
 
 @pytest.mark.parametrize("function", SLICES.values(), ids=SLICES)

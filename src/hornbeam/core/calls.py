@@ -244,7 +244,7 @@ def build_from_inputs(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
     if getattr(type(layer).build, "_by_running", False):
         layer._mark_built(tuple(shapes.values())[:1])
         return
-    if not shapes and args:
+    if not shapes and args and not isinstance(args[0], (list, tuple, dict)):
         raise TypeError(
             f"Layer {layer.name!r} ({type(layer).__name__}) is called on a tensor or an array. Received: {describe(args[0])}"
         )

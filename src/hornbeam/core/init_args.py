@@ -66,10 +66,13 @@ class Configurable:
     def _received(self) -> dict[str, Any]:
         args, kwargs = self._init_args
         bound = inspect.signature(type(self).__init__).bind(self, *args, **kwargs)
+        bound.apply_defaults()
         received = dict(list(bound.arguments.items())[1:])
         for p in bound.signature.parameters.values():
             if p.kind is p.VAR_KEYWORD:
                 received.update(received.pop(p.name, {}))
+            elif p.kind is p.VAR_POSITIONAL and not received[p.name]:
+                del received[p.name]
         return received
 
     def _config_value(self, name: str) -> Any:
@@ -77,8 +80,9 @@ class Configurable:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Any:
-        """Makes an object from what `get_config` returned."""
-        return cls(**config)
+        """Makes an object from what `get_config` returned; a name and the like are left out where the constructor takes none."""
+        known = signature_names(cls)  # type: ignore[arg-type]
+        return cls(**{n: v for n, v in config.items() if n in known or n not in cls._base_config})
 
 
 def _between(cls: type, owner: type) -> set[str]:

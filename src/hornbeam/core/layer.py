@@ -289,8 +289,8 @@ class Layer(WeightedModule, Operation):
         found = {}
         for module in self.modules():
             for key, spec in module._specs.items() if isinstance(module, Layer) else ():
-                weight = module._parameters.get(key)
-                if spec.regularizer is not None and weight is not None and weight.requires_grad:
+                weight = module._parameters.get(key) if spec.regularizer is not None else None
+                if weight is not None and weight.requires_grad:
                     found[id(weight)] = (weight, spec.regularizer)
         return list(found.values())
 

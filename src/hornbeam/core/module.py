@@ -267,26 +267,32 @@ class WeightedModule(nn.Module):
             for key, weight in self._parameters.items():
                 if weight is not None and not is_lazy(weight):
                     destination[prefix + key] = weight if keep_vars else weight.detach()
+            for key, value in self._buffers.items():
+                if value is not None and key not in self._non_persistent_buffers_set:
+                    destination[prefix + key] = value if keep_vars else value.detach()
             return
         super()._save_to_state_dict(destination, prefix, keep_vars)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
         if not self.built:
-            for key in self._declared_weights():
-                waiting: Any = self._parameters.get(key)
+            waiting: dict[str, Any] = dict(self._parameters.items())
+            for key, weight in waiting.items():
                 given = state_dict.get(prefix + key)
-                if given is not None and is_lazy(waiting):
-                    waiting.materialize(given.shape, dtype=given.dtype)
+                if given is not None and is_lazy(weight):
+                    weight.materialize(given.shape, dtype=given.dtype)
         super()._load_from_state_dict(state_dict, prefix, *args)
         self._settle()
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(self.__dict__)
-        state.update(_inbound_nodes=[], _loss_owners=[], _losses=[])
+        tracked = [k for k, v in state.items() if isinstance(v, (tracking.TrackedList, tracking.TrackedDict))]
+        state.update(_inbound_nodes=[], _loss_owners=[], _losses=[], _tracked=tracked)
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        for name in self.__dict__.pop("_tracked", ()):
+            self.__dict__[name] = tracking.track(self.__dict__[name], functools.partial(self._changed, name))
         self._settle()
 
     def extra_repr(self) -> str:

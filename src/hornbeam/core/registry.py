@@ -195,7 +195,7 @@ def path_of(cls: Any) -> tuple[str | None, str, str | None]:
     """Returns (module, class_name, registered_name) as Keras writes them into a config."""
     marked = cls.__dict__.get("_public_path") if hasattr(cls, "__dict__") else None
     if marked:
-        return marked[0], marked[1], None
+        return marked[0], marked[1], marked[1] if marked[0].startswith("keras.src.") else None
     for registry in _registries:
         if registry.objects.get(cls.__name__) is cls:
             return registry.module, cls.__name__, None
@@ -212,15 +212,15 @@ def serialize_keras_object(thing: Any) -> Any:
     Args:
         thing: a plain value, a list, tuple or dict of such, a function, or an object with `get_config`.
 
-    >>> serialize_keras_object((1, "a"))
-    {'class_name': '__tuple__', 'config': {'value': [1, 'a']}}
+    >>> serialize_keras_object({"sizes": (1, 2), "name": "a"})
+    {'sizes': (1, 2), 'name': 'a'}
     """
     if isinstance(thing, _PLAIN):
         return thing
     if isinstance(thing, dict):
         return {k: serialize_keras_object(v) for k, v in thing.items()}
     if isinstance(thing, tuple):
-        return {"class_name": "__tuple__", "config": {"value": [serialize_keras_object(v) for v in thing]}}
+        return tuple(serialize_keras_object(v) for v in thing)
     if isinstance(thing, list):
         return [serialize_keras_object(v) for v in thing]
     if hasattr(thing, "get_config") and not inspect.isclass(thing):
@@ -232,7 +232,7 @@ def serialize_keras_object(thing: Any) -> Any:
                 config["build_config"] = build
         if hasattr(thing, "get_compile_config"):
             compiled = thing.get_compile_config()
-            if compiled:
+            if compiled is not None:
                 config["compile_config"] = compiled
         return config
     if inspect.isfunction(thing) or inspect.isbuiltin(thing) or callable(thing):

@@ -23,6 +23,12 @@ class LayerList(nn.ModuleList):
         """Takes a layer out."""
         del self[self.index(layer)]
 
+    def pop(self, index: int = -1) -> nn.Module:  # type: ignore[override]
+        """Takes a layer out and returns it."""
+        layer = self[index]
+        del self[index]
+        return layer
+
     def clear(self) -> None:
         """Takes all layers out."""
         self._modules.clear()
@@ -41,6 +47,16 @@ class LayerDict(nn.ModuleDict):
     def get(self, key: str, default: Any = None) -> Any:
         """Returns the layer of a key, or the default."""
         return self._modules.get(key, default)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+        """Puts in the layers of a dict, of pairs, or of keyword arguments."""
+        super().update(dict(*args, **kwargs))
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """Returns the layer of a key; where there is none, puts in the default."""
+        if key not in self:
+            self[key] = default
+        return self[key]
 
 
 class Holder(nn.Module):

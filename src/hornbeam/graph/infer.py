@@ -102,17 +102,20 @@ def infer(call: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[Spec],
             return call(*a, **k)
 
     if heavy:
-        return _specs([attempt(0, device="meta")], ())
+        return _specs([attempt(i, device="meta") for i in range(runs)], (), False)
     try:
         results = [attempt(i) for i in range(runs)]
     except Exception as error:
-        return _specs([], _two_batches(attempt, refs, error) if varies else _on_meta(attempt, error))
+        if not varies:
+            return _specs(_on_meta(attempt, error, runs), (), False)
+        two, three, *others = _two_batches(attempt, refs, error, runs)
+        return _specs([two, *others], (two, three), False)
     odd = any(s.batches is not None for s in refs.values())
-    doubtful = varies and any(_is_doubtful(r, odd) for r in tree.leaves(results[0]))
-    return _specs(results, _two_batches(attempt, refs, None) if doubtful else ())
+    doubtful = varies and any(is_doubtful(r, odd) for r in tree.leaves(results[0]))
+    return _specs(results, _two_batches(attempt, refs, None) if doubtful else (), varies)
 
 
-def _is_doubtful(result: Any, odd: bool) -> bool:
+def is_doubtful(result: Any, odd: bool = False) -> bool:
     """Whether a result on the empty batch does not show how it depends on the batch's size."""
     if isinstance(result, torch.Tensor):
         return result.dim() > 0 and (odd or result.shape.count(0) != 1)
@@ -123,29 +126,28 @@ def _on(value: Any, device: str) -> Any:
     return value.to(device) if device != "cpu" and isinstance(value, torch.Tensor) else value
 
 
-def _on_meta(attempt: Callable[..., Any], error: Exception) -> tuple[Any, ...]:
+def _on_meta(attempt: Callable[..., Any], error: Exception, runs: int) -> list[Any]:
     """Runs the call on meta tensors, for one that stand-in values do not suit (a factorization, indices)."""
     try:
-        return (attempt(0, device="meta"),)
+        return [attempt(i, device="meta") for i in range(runs)]
     except Exception:
         raise error from None
 
 
-def _two_batches(attempt: Callable[..., Any], refs: dict[Ref, Spec], error: Exception | None) -> tuple[Any, ...]:
-    """Runs the call on batches of 2 and 3, really where that is little work, else on meta tensors."""
+def _two_batches(attempt: Callable[..., Any], refs: dict[Ref, Spec], error: Exception | None, runs: int = 1) -> tuple[Any, ...]:
+    """Runs the call on batches of 2 and 3, and on 2 for further samples; really where that is little work, else on meta."""
     size = sum(2 * math.prod(d or 1 for d in s.samples[0]) for s in refs.values() if not s.is_number)
     device = "cpu" if size <= _SMALL else "meta"
     try:
-        return attempt(0, 2, device), attempt(0, 3, device)
+        return attempt(0, 2, device), attempt(0, 3, device), *(attempt(i, 2, device) for i in range(1, runs))
     except Exception as second:
         if error is not None:
             raise error from second
         return ()
 
 
-def _specs(results: list[Any], batches: tuple[Any, ...]) -> tuple[list[Spec], Any]:
-    """Puts the runs' results side by side: an axis that differs or is empty varies."""
-    samples = results or [batches[0]]
+def _specs(samples: list[Any], batches: tuple[Any, ...], empty: bool) -> tuple[list[Spec], Any]:
+    """Puts the results of the samples (with the batch `empty`) and of two batches side by side: an axis that differs varies."""
     flat = [_flat(r) for r in (*samples, *batches)]
     specs: list[Spec] = []
 
@@ -153,7 +155,7 @@ def _specs(results: list[Any], batches: tuple[Any, ...]) -> tuple[list[Spec], An
         i = next(position)
         found, more = [f[i] for f in flat[: len(samples)]], [f[i] for f in flat[len(samples) :]]
         if isinstance(value, torch.Tensor):
-            specs.append(_merge(found, more, bool(results)))
+            specs.append(_merge(found, more, empty))
         elif type(value) in (int, float) and (len({*found, *more}) > 1 or value == 0):
             specs.append(Spec((), type(value).__name__, tuple(found), tuple(more) or None))
         else:
@@ -171,18 +173,13 @@ def _flat(nest: Any) -> list[Any]:
 
 
 def _merge(samples: list[torch.Tensor], batches: list[torch.Tensor], empty: bool) -> Spec:
-    first = samples[0]
-    shapes = [tuple(t.shape) for t in (*samples, *batches)]
-    same_rank = all(len(s) == len(shapes[0]) for s in shapes)
-    if not same_rank:
-        shapes = shapes[: len(samples)]
-    shape = tuple(
-        None if len(set(sizes)) > 1 or (empty and sizes[0] == 0 and not batches) else sizes[0]
-        for sizes in zip(*shapes, strict=True)
-    )
-    concrete = tuple(tuple(s.shape) for s in samples) if empty else tuple(
-        tuple(0 if known is None else size for size, known in zip(s.shape, shape, strict=True)) for s in samples)  # fmt: skip
-    filled_in = tuple(tuple(t.shape) for t in batches)
-    expected = tuple(filled(shape, concrete[0], batch) for batch in (2, 3))
-    odd = len(filled_in) == 2 and filled_in != expected and same_rank
-    return Spec(shape, _NAMES[first.dtype], concrete, filled_in if odd else None)
+    concrete, more = [tuple(t.shape) for t in samples], [tuple(t.shape) for t in batches]
+    if any(len(s) != len(concrete[0]) for s in more):
+        more = []
+    sizes = list(zip(*concrete, *more, strict=True))
+    shape = tuple(None if len(set(s)) > 1 or (empty and s[0] == 0 and not more) else s[0] for s in sizes)
+    if more and not empty:  # all are real batches: the axis that grows with them would be 0 in an empty one
+        grows = [two != three for two, three in zip(*more, strict=True)]
+        concrete = [tuple(0 if g else d for g, d in zip(grows, s, strict=True)) for s in concrete]
+    plain = [filled(shape, concrete[0], batch) for batch in (2, 3)]
+    return Spec(shape, _NAMES[samples[0].dtype], tuple(concrete), (more[0], more[1]) if more and more != plain else None)

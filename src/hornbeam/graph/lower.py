@@ -101,6 +101,8 @@ def _emit(out: fx.Graph, node: Node, args: Any, kwargs: Any) -> fx.Node:
         return out.create_node("call_method", "__call__", (child, *args), kwargs, name=_identifier(node))
     if node.kind == "module":
         return out.create_node("call_module", node.target, args, kwargs, name=_identifier(node))
+    if node.kind == "operation":
+        return out.create_node("call_function", _named(node), args, kwargs, name=_identifier(node))
     function, name = node.target, getattr(node.target, "__name__", "")
     if isinstance(function, types.MethodWrapperType) and hasattr(function, "__self__") and name == "__get__":
         described: Any = function.__self__
@@ -112,6 +114,17 @@ def _emit(out: fx.Graph, node: Node, args: Any, kwargs: Any) -> fx.Node:
     if getattr(torch.Tensor, name, None) is function and isinstance(args[0], fx.Node):
         return out.create_node("call_method", name, args, kwargs, name=_identifier(node))
     return out.create_node("call_function", function, args, kwargs, name=_identifier(node))
+
+
+def _named(node: Node) -> Any:
+    """An operation as a function with a name, which fx writes as one of the code's globals."""
+    operation = node.target
+
+    def function(*args: Any, **kwargs: Any) -> Any:
+        return operation(*args, **kwargs)
+
+    function.__module__, function.__name__ = "operation", _identifier(node)
+    return function
 
 
 def _held(out: fx.Graph, path: str) -> fx.Node:

@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 from hornbeam.graph import tree
 from hornbeam.graph.context import context, setting
 from hornbeam.graph.graph import Graph
-from hornbeam.graph.infer import _merge, looking, stand_in
+from hornbeam.graph.infer import _merge, is_doubtful, looking, stand_in
 from hornbeam.graph.node import _PACKAGE, _TORCH, Node, Out, Ref, Spec, user_source
 from hornbeam.graph.symbolic import look_at
 
@@ -51,21 +51,31 @@ def record(module: nn.Module, *specs: Any, example: tuple[Any, ...] | None = Non
     """
     device = next((p.device.type for p in _parameters(module) if p.device.type == "meta"), "cpu")
     if example is not None:
-        return _merged([_run(module, example, kwargs)], given=True)
+        return _merged([_run(module, example, kwargs)], [], given=True)
     found = [s for s in tree.leaves(specs) if isinstance(s, Spec)]
     count = max((len(s.samples) for s in found), default=1)
 
     def fill(i: int, batch: int | None = None) -> tuple[Any, ...]:
         return tree.map_leaves(lambda s: stand_in(s, i, batch, device) if isinstance(s, Spec) else s, specs)
 
+    def batches() -> list[_Run]:
+        return [_run(module, fill(0, batch), kwargs) for batch in (2, 3)]
+
     try:
-        return _merged([_run(module, fill(i), kwargs) for i in range(count)])
+        runs = [_run(module, fill(i), kwargs) for i in range(count)]
     except Exception as error:
         try:
-            runs = [_run(module, fill(0, batch), kwargs) for batch in (2, 3)]
+            real = batches()
+            return _merged([real[0], *(_run(module, fill(i, 2), kwargs) for i in range(1, count))], real, False)
         except Exception:
             raise error from None
-        return _merged(runs, batches=True)
+    varies = any(s.varies for s in found)
+    if not varies or not any(is_doubtful(v) for values in runs[0].values for v in values):
+        return _merged(runs, [], varies)
+    try:
+        return _merged(runs, batches(), varies)
+    except Exception:  # the module takes no batches of zeros; an empty one it took
+        return _merged(runs, [], varies)
 
 
 def _parameters(module: nn.Module) -> Iterator[Any]:
@@ -213,20 +223,18 @@ def _run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _R
     return run
 
 
-def _merged(runs: list[_Run], batches: bool = False, given: bool = False) -> Recording:
+def _merged(runs: list[_Run], batches: list[_Run], empty: bool = False, given: bool = False) -> Recording:
     """Puts runs side by side: an axis whose sizes differ, or that is the empty batch, varies."""
     first = runs[0]
-    same = all(len(r.nodes) == len(first.nodes) for r in runs)
+    same = all(len(r.nodes) == len(first.nodes) for r in (*runs, *batches))
+
+    def found(others: list[_Run], i: int, j: int) -> list[torch.Tensor]:
+        return [r.values[i][j] for r in others if same and j < len(r.values[i])]
+
     for i, node in enumerate(first.nodes):
         for j, value in enumerate(first.values[i]):
-            others = [r.values[i][j] for r in runs[1:] if same and j < len(r.values[i])]
-            if given:
-                shape = (None, *tuple(value.shape)[1:]) if value.dim() else ()
-                node.outputs.append(Spec(shape, _merge([value], [], False).dtype))
-            elif batches:
-                node.outputs.append(_merge([value], others, False))
-            else:
-                node.outputs.append(_merge([value, *others], [], True))
+            spec = _merge([value, *found(runs[1:], i, j)], found(batches, i, j), empty)
+            node.outputs.append(Spec((None, *spec.shape[1:]) if spec.shape else (), spec.dtype) if given else spec)
     made = Recording(first.nodes, first.inputs, first.outputs)
     made.reads = first.reads
     _number(made.nodes)

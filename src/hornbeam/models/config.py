@@ -21,16 +21,18 @@ from hornbeam.layers.input import InputLayer
 _OWN = {"hornbeam.set_item": in_place.set_item, "hornbeam.in_copy": in_place.in_copy, "operator.getitem": operator.getitem}
 
 
+_ATTRIBUTES = ("T", "mT", "H", "mH", "real", "imag")
+
+
 @cache
 def torch_functions() -> dict[str, Any]:
     """Returns the torch functions that a config may name, by their qualified names: those that torch lets others override."""
     found: dict[str, Any] = dict(_OWN)
     for home, prefix in ((torch, "torch"), (torch.nn.functional, "torch.nn.functional"), (torch.Tensor, "torch.Tensor"),
                          (torch.linalg, "torch.linalg"), (torch.fft, "torch.fft"), (torch.special, "torch.special")):  # fmt: skip
-        for function in torch.overrides.get_overridable_functions().get(home, ()):
-            name = getattr(function, "__name__", None)
-            if name and getattr(home, name, None) is function:
-                found[f"{prefix}.{name}"] = function
+        recorded = {id(f) for f in torch.overrides.get_overridable_functions().get(home, ())}
+        found.update({f"{prefix}.{n}": getattr(home, n) for n in dir(home) if id(getattr(home, n, None)) in recorded})
+    found.update({f"torch.Tensor.{n}": getattr(torch.Tensor, n).__get__ for n in _ATTRIBUTES})
     found.update({f"operator.{n}": getattr(operator, n) for n in "add sub mul truediv floordiv mod pow neg".split()})
     for home, prefix in ((ops, "hornbeam.ops"), (ops.image, "hornbeam.ops.image")):
         found.update({f"{prefix}.{n}": f for n, f in vars(home).items() if n[0] != "_" and getattr(f, "records", False)})
@@ -40,6 +42,14 @@ def torch_functions() -> dict[str, Any]:
 @cache
 def _names() -> dict[int, str]:
     return {id(f): n for n, f in torch_functions().items()}
+
+
+def _name_of_function(function: Any) -> str | None:
+    """The name under which a config may hold a function, or None."""
+    if getattr(function, "__name__", "") == "__get__":  # of an attribute: a new object each time
+        name = getattr(function.__self__, "__name__", "")
+        return f"torch.Tensor.{name}" if name in _ATTRIBUTES else None
+    return _names().get(id(function))
 
 
 @registry.public("hornbeam.TorchFunction")
@@ -91,13 +101,23 @@ def graph_config(model: Any) -> dict[str, Any]:
             entries[name] = {**_described(model, node, name), "name": name, "inbound_nodes": []}
         if node.kind != "input":
             write = lambda v: _write(model, v, history)  # noqa: E731
-            kwargs = {k: _nest(write, v) for k, v in node.kwargs.items() if k not in node.passed}
+            kwargs = {k: _nest(write, v) for k, v in _kwargs(model, node).items()}
             entries[name]["inbound_nodes"].append({"args": [_nest(write, a) for a in node.args], "kwargs": kwargs})
     return {
         "name": model.name, "trainable": model.trainable, "layers": list(entries.values()),
         "input_layers": _listed(tree.map_leaves(lambda r: _Place(history(r)), graph.input_nest)),
         "output_layers": _listed(tree.map_leaves(lambda r: _Place(history(r)), graph.output_nest)),
     }  # fmt: skip
+
+
+def _kwargs(model: Any, node: Node) -> dict[str, Any]:
+    """The keyword arguments of a call: without masks that were handed on, for which Keras writes `mask: None`."""
+    kwargs = {k: v for k, v in node.kwargs.items() if k not in node.passed}
+    child = model._child(node.target) if node.kind == "module" else None
+    single = len(node.args) == 1 and type(node.args[0]) is Ref and not any(type(v) is Ref for v in tree.leaves(kwargs))
+    if single and isinstance(child, Layer) and child._signature.first_mask == "mask":
+        kwargs.setdefault("mask", None)
+    return kwargs
 
 
 class _Place(list):  # type: ignore[type-arg]
@@ -120,12 +140,13 @@ def _name_of(model: Any, node: Node) -> str:
 
 def _described(model: Any, node: Node, name: str) -> dict[str, Any]:
     if node.kind == "function":
-        if id(node.target) not in _names():
+        function = _name_of_function(node.target)
+        if function is None:
             raise ValueError(
                 f"Model {model.name!r} calls {node.target!r} in {name!r}, which has no name a config could hold. "
                 f"Put it into a Layer."
             )
-        return registry.serialize_keras_object(TorchFunction(_names()[id(node.target)], name))
+        return registry.serialize_keras_object(TorchFunction(function, name))
     if node.kind == "operation":
         return registry.serialize_keras_object(node.target)
     child = model._child(node.target)

@@ -436,11 +436,15 @@ class Functional(GraphModel):
         own_constructor = type(self) is not Functional and "__init__" in type(self).__dict__
         return super().get_config() if own_constructor else graph_config(self)
 
+    def get_build_config(self) -> dict[str, Any]:
+        """Returns no shape: the graph has them all."""
+        return {"input_shape": None}
+
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
         """Makes a model from what `get_config` returned."""
         if "layers" not in config or "input_layers" not in config:
-            return cls(**config)
+            return super().from_config(config, custom_objects)
         with custom_object_scope(custom_objects or {}):
             inputs, outputs = graph_from_config(config)
         return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
