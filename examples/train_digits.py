@@ -49,7 +49,7 @@ def main(epochs, output):
     keras.utils.set_random_seed(7)
     x, y, x_test, y_test = load()
     output.mkdir(parents=True, exist_ok=True)
-    styles = {"functional": inception_model(), "subclassed": InceptionModel(noise=0.05), "sequential": sequential_inception()}
+    styles = {"functional": inception_model(), "subclassed": InceptionModel(noise=0.02), "sequential": sequential_inception()}
     styles["subclassed"].build((None, 28, 28, 1))
     for model in (image_and_text_model(), *styles.values()):
         model.summary()
