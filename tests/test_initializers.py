@@ -172,7 +172,7 @@ class Scaled(initializers.Initializer):
 
 
 def test_own_initializers_have_configs():
-    assert Scaled(3.0).get_config() == {"base": 3.0}
+    assert Scaled(3.0).get_config() == {"base": 3.0, "factor": 2.0}
     assert Scaled.from_config(Scaled(3.0, factor=1.0).get_config())((1,)).tolist() == [3.0]
     assert Scaled(3.0).clone()((1,)).tolist() == [6.0]
 

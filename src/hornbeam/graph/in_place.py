@@ -11,7 +11,7 @@ Record = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
 
 _AUGMENTED = {f"__i{n}__": f"__{n}__" for n in "add sub mul truediv floordiv mod pow and or xor".split()}
 _VIEWS = set("view reshape transpose permute t squeeze unsqueeze flatten narrow select diagonal expand view_as unfold movedim "
-             "swapaxes swapdims unbind split chunk T mT H mH detach real imag".split())  # fmt: skip
+             "swapaxes swapdims unbind split chunk T mT H mH data detach real imag".split())  # fmt: skip
 
 _RESHAPING = set("unsqueeze squeeze transpose t swapaxes swapdims as_strided".split())
 
@@ -84,6 +84,16 @@ def _rebind(record: Record, target: Any, function: Any, args: tuple[Any, ...], k
     return target
 
 
+def stand_for(target: Any, made: Any) -> Any:
+    """Lets a symbol stand for what a module made of it in place (`nn.ReLU(inplace=True)`)."""
+    if target._base is not None:
+        raise TypeError(
+            f"A module works in place on a view of {target._base[0].name!r}, which a graph cannot follow. Use inplace=False."
+        )
+    target._ref, target._keras_mask = made.ref, made._keras_mask if made._keras_mask is not None else target._keras_mask
+    return target
+
+
 def follow(record: Record, view: Any) -> None:
     """Takes a view anew where the tensor behind it was changed in place since."""
     base, index, seen = view._base
@@ -108,13 +118,15 @@ def _with_out(record: Record, function: Any, args: tuple[Any, ...], kwargs: dict
     return out
 
 
-def remember_view(result: Any, function: Any, args: tuple[Any, ...]) -> None:
-    """Notes that a result shares memory with its source, so that a later in-place call on it is not lost."""
-    name = function.__name__
-    if name == "__getitem__" and _is_basic(args[1]):
-        result._base = (args[0], args[1], args[0].ref)
-    elif name in _VIEWS and args and not isinstance(args[0], torch.Tensor) and hasattr(args[0], "ref"):
-        result._base = (args[0], None, args[0].ref)
+def remember_view(result: Any, name: str, args: tuple[Any, ...]) -> None:
+    """Notes that a result, or each of several, shares memory with its source, so that a later in-place call is not lost."""
+    if not args or not hasattr(args[0], "ref"):
+        return
+    index = args[1] if name == "getitem" else None
+    if name in _VIEWS or (name == "getitem" and _is_basic(index)):
+        for view in result if isinstance(result, (tuple, list)) else (result,):
+            if hasattr(view, "_base"):
+                view._base = (args[0], index, args[0].ref)
 
 
 def _is_basic(index: Any) -> bool:

@@ -66,6 +66,22 @@ class Lowered:
         return function
 
 
+_LITERALS = frozenset(
+    (int, float, complex, str, bool, type(None), type(Ellipsis))
+    + (torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size)
+)
+
+
+class _Written:
+    """Stands for a constant in the code fx writes: a global with a name of our own making, never what the object calls itself."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
 def lower(graph: Graph, title: str = "model") -> Lowered:
     """Returns the graph as a Python function.
 
@@ -76,11 +92,17 @@ def lower(graph: Graph, title: str = "model") -> Lowered:
     out = fx.Graph()
     known: dict[Ref, fx.Node] = {}
     made: dict[str, Node] = {}
+    constants: dict[str, Any] = {}
 
     def take(value: Any) -> Any:
         if type(value) is Ref:
             return known[value]
-        return _held(out, value.path) if type(value) is Held else value
+        if type(value) is Held:
+            return _held(out, value.path)
+        if type(value) in _LITERALS:
+            return value
+        constants[f"constant_{len(constants)}_"] = value
+        return _Written(f"constant_{len(constants) - 1}_")
 
     for i, ref in enumerate(graph.inputs):
         known[ref] = out.placeholder(f"input_{i + 1}" if len(graph.inputs) > 1 else "x")
@@ -92,7 +114,7 @@ def lower(graph: Graph, title: str = "model") -> Lowered:
         _bind_outputs(out, node, result, known)
     out.output(tree.map_leaves(lambda v: known[v] if type(v) is Ref else v, graph.output_nest))
     single = type(graph.input_nest) is Ref
-    return _compiled(out, made, title, graph.inputs[0].spec if single else None)
+    return _compiled(out, made, constants, title, graph.inputs[0].spec if single else None)
 
 
 def _emit(out: fx.Graph, node: Node, args: Any, kwargs: Any) -> fx.Node:
@@ -176,13 +198,13 @@ _GUARD = """, mask=None):
 """
 
 
-def _compiled(out: fx.Graph, made: dict[str, Node], title: str, single: Spec | None) -> Lowered:
+def _compiled(out: fx.Graph, made: dict[str, Node], constants: dict[str, Any], title: str, single: Spec | None) -> Lowered:
     written = out.python_code("self")
     guard = None
     if single is not None:
         floats = single.dtype.startswith(("float", "bfloat"))
         guard = _GUARD.format(len(single.shape), " or not x.is_floating_point()" if floats else "")
-    return Lowered(written.src, {**written.globals, "torch": torch}, title, made, guard)
+    return Lowered(written.src, {**written.globals, **constants, "torch": torch}, title, made, guard)
 
 
 def failing_node(lowered: Lowered, error: BaseException) -> Node | None:

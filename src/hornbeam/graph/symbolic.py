@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -311,19 +312,32 @@ def record_function(
     if rewritten is not None:
         return rewritten
     _check_captured(args, kwargs, function)
+    _check_own_backward(function)
     by_value.check_pieces(function, args, kwargs)
     name = name or function.__name__.strip("_")
     node = Node("function", function, name, to_refs(args), to_refs(kwargs), user_source(), context.implicit)
     result = record(node, function)
     by_value.free_axes(node, result)
-    if isinstance(result, Symbol):
-        in_place.remember_view(result, function, args)
+    in_place.remember_view(result, name, args)
     if masks.is_elementwise(function) and (not context.implicit if carry is None else carry):
         carried = [getattr(v, "_keras_mask", None) for v in symbols_in((args, kwargs))]
         if any(m is not None for m in carried):
             with setting(implicit=True):
                 _carry(result, masks.combine(carried))
     return result
+
+
+def _check_own_backward(function: Any) -> None:
+    """Raises inside the `forward` of a `torch.autograd.Function`, whose own backward a recording would lose."""
+    frame: Any = None if torch.is_grad_enabled() or context.scratch else sys._getframe(2)
+    while frame is not None:
+        first = frame.f_locals.get(frame.f_code.co_varnames[0]) if frame.f_code.co_argcount else None
+        if isinstance(first, torch.autograd.function.FunctionCtx):
+            raise TypeError(
+                f"`{function.__name__}` was called on a symbolic tensor inside a torch.autograd.Function: the model would lose "
+                f"its own backward. Call the Function in a Layer's `call`, or wrap it: Lambda(MyFunction.apply)."
+            )
+        frame = frame.f_back
 
 
 def _carry(result: Any, mask: Any) -> None:
@@ -408,7 +422,10 @@ def record_module(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, An
     """Records the call of a plain module on symbolic values."""
     _check_captured(args, kwargs, type(module))
     node = Node("module", module, type(module).__name__, to_refs(args), to_refs(kwargs), user_source(), context.implicit)
-    return record(node, lambda *a, **k: look_at(module, a, k))
+    result = record(node, lambda *a, **k: look_at(module, a, k))
+    if getattr(module, "inplace", False) and args and isinstance(args[0], Symbol) and isinstance(result, Symbol):
+        return in_place.stand_for(args[0], result)
+    return result
 
 
 def look_at(module: nn.Module, args: Any, kwargs: Any) -> Any:
