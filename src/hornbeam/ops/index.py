@@ -105,7 +105,7 @@ def _window(starts: Any, sizes: Any, x: torch.Tensor) -> tuple[Any, ...]:
     """Returns an index for the block of some sizes that begins at `starts`; those may be tensors."""
     places = list(starts.unbind()) if isinstance(starts, torch.Tensor) else list(starts)
     if builtins.all(isinstance(s, int) for s in places):
-        return tuple(_slice(s, s + n) for s, n in zip(places, sizes, strict=True))
+        return tuple(_slice(s, None if n == -1 else s + n) for s, n in zip(places, sizes, strict=True))
     grids = []
     for axis, (start, count) in enumerate(zip(places, sizes, strict=True)):
         line = start + torch.arange(count, device=x.device)
@@ -120,7 +120,7 @@ def slice(inputs: Any, start_indices: Any, shape: Any) -> torch.Tensor:
     Args:
         inputs: tensor.
         start_indices: a position for each axis, numbers or an integer tensor.
-        shape: a size for each axis.
+        shape: a size for each axis; -1 goes to the end, where positions are numbers.
 
     >>> slice([1, 2, 3, 4], [1], [2]).tolist()
     [2, 3]

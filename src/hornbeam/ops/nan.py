@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from hornbeam.ops import reduce
-from hornbeam.ops.convert import axes, floating, op, tensor
+from hornbeam.ops.convert import floating, op, tensor
 
 
 def _filled(x: Any, value: float) -> torch.Tensor:
@@ -50,15 +50,13 @@ def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> torch.Tensor:
     >>> nanmean([1.0, float("nan"), 3.0]).item()
     2.0
     """
-    x = floating(x)
-    return torch.nanmean(x, axes(axis, x.ndim), keepdims)
+    return torch.nanmean(*reduce.reduced(floating(x), axis, keepdims))
 
 
 @op
 def nanvar(x: Any, axis: Any = None, keepdims: bool = False) -> torch.Tensor:
     """Returns the variance of the numbers over axes."""
-    x = floating(x)
-    dims = axes(axis, x.ndim)
+    x, dims, keepdims = reduce.reduced(floating(x), axis, keepdims)
     return torch.nanmean((x - torch.nanmean(x, dims, True)).square(), dims, keepdims)
 
 

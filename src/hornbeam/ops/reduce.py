@@ -17,6 +17,12 @@ def _widened(x: torch.Tensor) -> torch.dtype:
     return torch.int32 if x.dtype in (torch.bool, torch.int8, torch.int16, torch.uint8, torch.uint16) else x.dtype
 
 
+def reduced(x: torch.Tensor, axis: Any, keepdims: bool) -> tuple[torch.Tensor, tuple[int, ...], bool]:
+    """Returns a tensor, the axes to reduce, and whether to keep them; for () a new axis of size 1, as torch takes () for all."""
+    picked = axes(axis, x.ndim)
+    return (x, picked, keepdims) if picked or not x.ndim else (x.unsqueeze(-1), (x.ndim,), False)
+
+
 def _over(x: torch.Tensor, axis: Any, keepdims: bool, function: Callable[..., Any]) -> torch.Tensor:
     """Applies a reduction over one axis to several: they are joined into a last one first."""
     picked = axes(axis, x.ndim)
@@ -37,7 +43,7 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False) -> torch.Tensor:
     [4, 6]
     """
     x = tensor(x)
-    return torch.sum(x, axes(axis, x.ndim), keepdims, dtype=_widened(x))
+    return torch.sum(*reduced(x, axis, keepdims), dtype=_widened(x))
 
 
 @op
@@ -47,8 +53,7 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> torch.Tensor:
     >>> mean([1.0, 3.0]).item()
     2.0
     """
-    x = floating(x)
-    return torch.mean(x, axes(axis, x.ndim), keepdims)
+    return torch.mean(*reduced(floating(x), axis, keepdims))
 
 
 @op
@@ -58,8 +63,8 @@ def var(x: Any, axis: Any = None, keepdims: bool = False) -> torch.Tensor:
     >>> var([1.0, 3.0]).item()
     1.0
     """
-    x = floating(x)
-    return torch.var(x, axes(axis, x.ndim), correction=0, keepdim=keepdims)
+    x, dims, keepdims = reduced(floating(x), axis, keepdims)
+    return torch.var(x, dims, correction=0, keepdim=keepdims)
 
 
 @op
@@ -69,8 +74,8 @@ def std(x: Any, axis: Any = None, keepdims: bool = False) -> torch.Tensor:
     >>> std([1.0, 3.0]).item()
     1.0
     """
-    x = floating(x)
-    return torch.std(x, axes(axis, x.ndim), correction=0, keepdim=keepdims)
+    x, dims, keepdims = reduced(floating(x), axis, keepdims)
+    return torch.std(x, dims, correction=0, keepdim=keepdims)
 
 
 @op
@@ -173,8 +178,7 @@ def any(x: Any, axis: Any = None, keepdims: bool = False) -> torch.Tensor:
 @op
 def count_nonzero(x: Any, axis: Any = None) -> torch.Tensor:
     """Returns how many values over axes (all of them for None) are not 0, as int32."""
-    x = tensor(x)
-    return torch.sum(x != 0, axes(axis, x.ndim), dtype=torch.int32)
+    return torch.sum(*reduced(tensor(x) != 0, axis, False), dtype=torch.int32)
 
 
 def _position(function: Callable[..., Any], x: Any, axis: int | None, keepdims: bool) -> torch.Tensor:
@@ -279,8 +283,7 @@ def cumprod(x: Any, axis: int | None = None, dtype: Any = None) -> torch.Tensor:
 @op
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> torch.Tensor:
     """Returns `log(sum(exp(x)))` over axes (all of them for None), computed stably."""
-    x = floating(x)
-    return torch.logsumexp(x, axes(axis, x.ndim), keepdims)
+    return torch.logsumexp(*reduced(floating(x), axis, keepdims))
 
 
 @op
@@ -295,13 +298,13 @@ def average(x: Any, axis: Any = None, weights: Any = None) -> torch.Tensor:
     """
     x = floating(x)
     if weights is None:
-        return torch.mean(x, axes(axis, x.ndim))
+        return mean(x, axis)
     weights = floating(weights)
     if weights.ndim == 1 and x.ndim > 1:
         (place,) = axes(axis, x.ndim)
         weights = weights.reshape([-1 if a == place else 1 for a in range(x.ndim)])
-    weights, dims = weights.expand(x.shape), axes(axis, x.ndim)
-    return (x * weights).sum(dims) / weights.sum(dims)
+    weights = weights.expand(x.shape)
+    return sum(x * weights, axis) / sum(weights, axis)
 
 
 @op
@@ -332,7 +335,7 @@ def _quantile(function: Callable[..., Any], x: Any, q: Any, axis: Any, method: s
     x = floating(x)
     wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     q = tensor(q, wide.dtype).to(wide.device)
-    picked = axes(axis, x.ndim)
+    wide, picked, keepdims = reduced(wide, axis, keepdims)
     kept = [a for a in range(x.ndim) if a not in picked]
     joined = wide.permute(*kept, *picked).flatten(len(kept)) if x.ndim else wide.reshape(1)
     result = function(joined, q, dim=-1, interpolation=method)
