@@ -36,3 +36,15 @@ def test_a_number_has_no_axes(name):
 def test_a_slice_to_the_end():
     assert ops.slice(X, [0, 1], [1, -1]).tolist() == [[2.0, 3.0]]
     assert ops.slice(Input(batch_shape=(3, 3)), (1, 1), (-1, 2)).shape == (2, 2)
+
+
+def test_moments_of_float16_stay_finite():
+    mean, variance = ops.moments(torch.tensor([-60000.0, 60000.0], dtype=torch.float16), 0)
+    assert mean.item() == 0
+    assert variance.item() == torch.finfo(torch.float16).max
+
+
+def test_multi_hot_joins_axis_1():
+    numbers = np.array([[[0], [2], [0]], [[1], [1], [3]]])
+    assert ops.multi_hot(numbers, 4).tolist() == [[[1, 0, 1, 0]], [[0, 1, 0, 1]]]
+    assert ops.multi_hot(numbers[0, :, 0], 4).tolist() == [1, 0, 1, 0]

@@ -356,7 +356,7 @@ def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse:
 def multi_hot(
     inputs: Any, num_classes: int | None = None, axis: int = -1, dtype: Any = None, sparse: bool = False, **kwargs: Any
 ) -> torch.Tensor:
-    """Returns, for each row of class numbers, one row with ones at all their places.
+    """Returns, for each row of class numbers (axis 1, or the only axis), one row with ones at all their places.
 
     >>> multi_hot([[0, 2]], 3).tolist()
     [[1.0, 0.0, 1.0]]
@@ -368,5 +368,5 @@ def multi_hot(
         raise ValueError("multi_hot needs `num_classes`. Received: num_classes=None")
     inputs = tensor(inputs)
     rows = inputs.unsqueeze(-1) == torch.arange(num_classes, device=inputs.device)
-    found = rows.any(-2) if inputs.ndim else rows
+    found = rows.any(min(1, inputs.ndim - 1)) if inputs.ndim else rows
     return found.movedim(-1, axis).to(dtypes.to_torch(dtype))

@@ -89,6 +89,9 @@ def moments(x: Any, axes: Any, keepdims: bool = False, synchronized: bool = Fals
     wide = x.float() if x.dtype is torch.float16 else x
     dims = tuple(axes) if isinstance(axes, (list, tuple)) else axes
     variance, mean = torch.var_mean(wide, dims, correction=0, keepdim=keepdims)
+    if x.dtype is torch.float16:
+        limit = torch.finfo(x.dtype).max
+        mean, variance = mean.clamp(-limit, limit), variance.clamp(max=limit)
     return mean.to(x.dtype), variance.to(x.dtype)
 
 
