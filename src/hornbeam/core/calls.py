@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 from functools import cache
 from typing import Any
 
@@ -239,7 +240,9 @@ def build_from_inputs(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any])
     given.update(
         {k: v for k, v in kwargs.items() if k in signature.names and k not in signature.masks.values() and k != "training"}
     )
-    layer.__dict__["_build_specs"] = tuple(tree.map_leaves(_open_spec, a) for a in args)
+    named = [kwargs.get(n) for n in signature.names[1:]]
+    further = itertools.takewhile(lambda v: v is not None and _has_tensor(v), named)
+    layer.__dict__["_build_specs"] = tuple(tree.map_leaves(_open_spec, a) for a in (*args, *further))
     shapes = {k: shape_of(v) for k, v in given.items() if v is not None and _has_tensor(v)}
     if getattr(type(layer).build, "_by_running", False):
         layer._mark_built(tuple(shapes.values())[:1])

@@ -448,8 +448,14 @@ def _signature_names(cls: type) -> tuple[str, ...]:
 
 
 def _same_mode(parent: nn.Module, name: str, child: Any) -> None:
-    """A child of the other kind takes its parent's mode, since torch modules start in training and Keras ones in inference."""
-    mode = parent.__dict__.get("training")  # a wrapper such as a compiled module has no mode of its own
+    """A child of the other kind takes its parent's mode, since torch modules start in training and Keras ones in inference.
+
+    Torch's own wrappers (of export, compile, parallelism, averaging) are no parents in that sense: they leave the mode alone.
+    """
+    home = type(parent).__module__
+    if home.startswith("torch.") and not home.startswith("torch.nn.modules."):
+        return
+    mode = parent.__dict__.get("training")
     if child is not None and mode is not None and isinstance(child, Layer) != isinstance(parent, Layer):
         child.train(mode)
         if isinstance(parent, Layer):

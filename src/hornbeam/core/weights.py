@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn.parameter import UninitializedParameter, is_lazy
-from torch.utils import _device
 
 from hornbeam.core import dtype as dtypes
 from hornbeam.core import registry
@@ -370,7 +369,7 @@ class LazyDict(dict):  # type: ignore[type-arg]
             return dict(dict.items(self))
         if not self.owner.built:
             return self._unbuilt()
-        if getattr(_device.CURRENT_DEVICE, "type", None) == "meta":
+        if not torch.compiler.is_compiling() and torch.get_default_device().type == "meta":
             return {k: _on_meta(v) for k, v in dict.items(self)}
         for weight in dict.values(self):
             if type(weight) is Variable and weight._lazy:

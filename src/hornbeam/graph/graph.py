@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
+
 from hornbeam.graph import tree
 from hornbeam.graph.context import context, setting
 from hornbeam.graph.node import Held, Node, Out, Ref
@@ -105,7 +107,7 @@ class Graph:
         pair = lambda r: _Pair(place[id(r.node)], r.index)  # noqa: E731
         swap = lambda v: pair(v) if type(v) is Ref else v  # noqa: E731
         rows = [
-            (n.kind, n.target, n.name, tree.map_leaves(swap, n.args), tree.map_leaves(swap, n.kwargs))
+            (n.kind, _portable(n.target), n.name, tree.map_leaves(swap, n.args), tree.map_leaves(swap, n.kwargs))
             + (n.source, n.implicit, n.passed, n.outputs, n.structure)
             for n in self.nodes
         ]
@@ -117,6 +119,7 @@ class Graph:
         nodes: list[Node] = []
         swap = lambda v: Ref(nodes[v.node], v.index) if type(v) is _Pair else v  # noqa: E731
         for kind, target, name, args, kwargs, source, implicit, passed, outputs, structure in rows:
+            target = target.find() if type(target) is _Named else target
             node = Node(kind, target, name, tree.map_leaves(swap, args), tree.map_leaves(swap, kwargs), source, implicit, passed)
             node.outputs, node.structure = list(outputs), structure
             nodes.append(node)
@@ -138,6 +141,31 @@ class _Pair:
 
     def __init__(self, node: int, index: int) -> None:
         self.node, self.index = node, index
+
+
+class _Named:
+    """A torch function that pickle cannot name by itself: an attribute of tensors, or one of a family behind one name."""
+
+    __slots__ = ("home", "name")
+
+    def __init__(self, home: str, name: str) -> None:
+        self.home, self.name = home, name
+
+    def find(self) -> Any:
+        if self.home == "attribute":
+            return getattr(torch.Tensor, self.name).__get__
+        return getattr(torch.nn.functional if self.home == "functional" else torch, self.name)
+
+
+def _portable(target: Any) -> Any:
+    name = getattr(target, "__name__", "")
+    if name == "__get__" and hasattr(target, "__self__"):
+        return _Named("attribute", target.__self__.__name__)
+    if "<locals>" in getattr(target, "__qualname__", ""):
+        for home, place in (("functional", torch.nn.functional), ("torch", torch)):
+            if getattr(place, name, None) is target:
+                return _Named(home, name)
+    return target
 
 
 def outputs_of(node: Node, result: Any) -> Iterator[tuple[int, Any]]:

@@ -44,7 +44,7 @@ def record(module: nn.Module, *specs: Any, example: tuple[Any, ...] | None = Non
         module: any module.
         specs: one Spec (or nest of Specs) per positional argument of its `forward`.
         example: real arguments to run on, where an empty batch will not do.
-        kwargs: further arguments, passed on as they are.
+        kwargs: further arguments; Specs in them too.
 
     Raises:
         whatever the module raises, where neither an empty nor a small batch runs through.
@@ -52,21 +52,22 @@ def record(module: nn.Module, *specs: Any, example: tuple[Any, ...] | None = Non
     device = next((p.device.type for p in _parameters(module) if p.device.type == "meta"), "cpu")
     if example is not None:
         return _merged([_run(module, example, kwargs)], [], given=True)
-    found = [s for s in tree.leaves(specs) if isinstance(s, Spec)]
+    found = [s for s in tree.leaves((specs, kwargs)) if isinstance(s, Spec)]
     count = max((len(s.samples) for s in found), default=1)
 
-    def fill(i: int, batch: int | None = None) -> tuple[Any, ...]:
-        return tree.map_leaves(lambda s: stand_in(s, i, batch, device) if isinstance(s, Spec) else s, specs)
+    def run(i: int, batch: int | None = None) -> _Run:
+        put = lambda s: stand_in(s, i, batch, device) if isinstance(s, Spec) else s  # noqa: E731
+        return _run(module, tree.map_leaves(put, specs), tree.map_leaves(put, kwargs))
 
     def batches() -> list[_Run]:
-        return [_run(module, fill(0, batch), kwargs) for batch in (2, 3)]
+        return [run(0, batch) for batch in (2, 3)]
 
     try:
-        runs = [_run(module, fill(i), kwargs) for i in range(count)]
+        runs = [run(i) for i in range(count)]
     except Exception as error:
         try:
             real = batches()
-            return _merged([real[0], *(_run(module, fill(i, 2), kwargs) for i in range(1, count))], real, False)
+            return _merged([real[0], *(run(i, 2) for i in range(1, count))], real, False)
         except Exception:
             raise error from None
     varies = any(s.varies for s in found)

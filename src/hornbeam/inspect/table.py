@@ -47,13 +47,13 @@ class Row:
     nodes: list[Node] = field(default_factory=list)
 
 
-def graph_of(module: nn.Module, specs: Any = None) -> Graph | None:
+def graph_of(module: nn.Module, specs: Any = None, named: dict[str, Any] | None = None) -> Graph | None:
     """Returns the graph of a module: its own, or a recording of its call on the inputs it was built for; None where unbuilt."""
     own = getattr(module, "graph", None)
     if isinstance(own, Graph):
         return own
     specs = specs if specs is not None else getattr(module, "_build_specs", None)
-    return None if specs is None else record(module, *specs)
+    return None if specs is None else record(module, *specs, **(named or {}))
 
 
 def rows_of(model: nn.Module, expand_nested: bool = False, graph: Graph | None = None) -> tuple[list[Row], Graph | None]:
@@ -133,7 +133,9 @@ def inner_graph(row: Row, call: Node) -> Graph | None:
         return None
     if isinstance(module, Layer) and not hasattr(module, "layers") and type(module).__module__.startswith("hornbeam."):
         return None
-    return graph_of(module, tree.map_leaves(lambda v: v.spec if type(v) is Ref else v, call.args))
+    taken = lambda v: v.spec if type(v) is Ref else v  # noqa: E731
+    named = {k: v for k, v in call.kwargs.items() if k not in call.passed}
+    return graph_of(module, tree.map_leaves(taken, call.args), tree.map_leaves(taken, named))
 
 
 def _module_of(model: nn.Module, node: Node) -> tuple[Any, nn.Module | None]:
