@@ -78,7 +78,7 @@ class WeightSpec:
         if self.seed is None:
             return torch.as_tensor(initializer(tuple(self.shape), dtype=name))
         state = torch.get_rng_state()
-        torch.manual_seed(self.seed)
+        torch.default_generator.manual_seed(self.seed)
         try:
             return torch.as_tensor(initializer(tuple(self.shape), dtype=name))
         finally:
