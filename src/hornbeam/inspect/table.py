@@ -102,8 +102,8 @@ def _walk(model: nn.Module, graph: Graph, expand: bool, depth: int) -> list[Row]
 
 
 def _children(model: nn.Module) -> list[nn.Module]:
-    layers: Any = getattr(model, "layers", None)
-    return list(model.layers) if isinstance(model, Layer) and hasattr(model, "layers") else list(model.children())
+    layers: Any = getattr(model, "layers", None) if isinstance(model, Layer) else None
+    return list(model.children() if layers is None else layers)
 
 
 def _has_called_part(module: nn.Module, called: set[int]) -> bool:
