@@ -16,7 +16,7 @@ from hornbeam.core import dtype as dtypes
 from hornbeam.core.errors import describe
 from hornbeam.core.input_spec import check_inputs
 from hornbeam.core.operation import output_specs
-from hornbeam.graph import masks, symbolic, tree
+from hornbeam.graph import symbolic, tree
 from hornbeam.graph.context import context, setting
 from hornbeam.graph.infer import infer, looking
 from hornbeam.graph.node import Node, Out, Spec, user_source
@@ -429,11 +429,6 @@ def set_foreign(layer: Any, training: bool) -> list[Any]:
     return changed
 
 
-def combined_mask(mask: Any) -> Any:
-    """Returns the mask that holds where all masks of a nest hold, or None."""
-    return masks.combine(tree.leaves(mask)) if isinstance(mask, (list, tuple, dict)) else mask
-
-
 def kept_dtype(layer: Any, inputs: Any) -> str:
     """Returns the output dtype of a layer that moves or adds up its inputs' values, integers as integers."""
     kinds = [dtypes.to_torch(v.dtype) for v in tree.leaves(inputs) if hasattr(v, "dtype")]
@@ -450,8 +445,3 @@ def in_compute_dtype(layer: Any, nest: Any) -> Any:
         return keep_mask(value.to(compute), value) if differs else value
 
     return tree.map_leaves(cast, nest)
-
-
-def parse_dtype(dtype: Any) -> Any:
-    """Returns the policy for a layer's `dtype` argument."""
-    return dtypes.get_policy(dtype)

@@ -18,10 +18,8 @@ class Context(threading.local):
         casts: weights already cast in the outermost call, by (id of layer, key).
         names: names of the layers being built, outermost first, for weight paths.
         implicit: True while nodes are recorded that no user wrote (mask arithmetic).
-        call: call-context arguments of the outermost layer that gave them.
         stateless: the active StatelessScope, or None.
         recorder: the active recorder, or None.
-        build_dtype: dtype of the input a model is being built for, where it is known.
         root: the outermost layer that is being called, or was last.
         outer_rng: state of torch's generator as it was before a call was looked at, or None.
     """
@@ -32,12 +30,10 @@ class Context(threading.local):
     casts: dict[Any, Any] | None = None
     names: tuple[str, ...] = ()
     implicit: bool = False
-    call: dict[str, Any] | None = None
     stateless: Any = None
     recorder: Any = None
     outer_rng: Any = None
     root: Any = None
-    build_dtype: str | None = None
 
     def __init__(self) -> None:
         for name in Context.__annotations__:  # torch.compile guards on what an instance holds: all of it, from the start

@@ -201,7 +201,7 @@ class Sequential(GraphModel):
                 f"Sequential {self.name!r} needs a tuple with the batch axis to be built, such as (None, 3). "
                 f"Received: {input_shape!r}"
             )
-        self._start(tuple(input_shape), context.build_dtype or self._input_kind())
+        self._start(tuple(input_shape), self._input_kind())
         self._refresh()
 
     def _input_kind(self) -> str:
