@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import io
+import pickle
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
+
+import numpy as np
+import torch
 
 from hornbeam.core.registry import public
 
@@ -19,9 +27,14 @@ _BATCH_HOOKS = {
 class Callback:
     """The base class of callbacks: override the methods for the moments you need.
 
+    What a callback remembers from one moment to the next is its state: `state_dict` takes it and `load_state_dict` puts it back,
+    so that a run can stop between two steps and go on. By default it is every attribute that is data; a class says otherwise in
+    `state_names`, or by its own two methods.
+
     Attributes:
         model: the model that is trained.
         params: "verbose", "epochs" and "steps" of the run.
+        state_names: names of the attributes that are the state; None takes all that are data.
 
     >>> class Stop(Callback):
     ...     def on_epoch_end(self, epoch, logs=None):
@@ -29,6 +42,7 @@ class Callback:
     """
 
     params: dict[str, Any] | None = None
+    state_names: tuple[str, ...] | None = None
     _model: Any = None
 
     @property
@@ -43,6 +57,26 @@ class Callback:
     def set_params(self, params: dict[str, Any]) -> None:
         """Is told the run's "verbose", "epochs" and "steps"."""
         self.params = params
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns a copy of what the callback remembers, by name.
+
+        Attributes that hold the model, other modules, optimizers, or what cannot be pickled, such as open files, are left out.
+
+        >>> class Count(Callback):
+        ...     batches = 0
+        ...     def on_train_batch_end(self, batch, logs=None):
+        ...         self.batches += 1
+        >>> count = Count()
+        >>> count.on_train_batch_end(0)
+        >>> count.state_dict()
+        {'batches': 1}
+        """
+        return state_of(self)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what `state_dict` returned. In a new run it must come after `on_train_begin`, where callbacks begin anew."""
+        self.__dict__.update(copy.deepcopy(state))
 
     def on_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Older name of `on_train_batch_begin`."""
@@ -95,6 +129,35 @@ class Callback:
         """Prediction has ended."""
 
 
+class _Data(pickle.Pickler):
+    """Pickles what is data, without the numbers of arrays, and refuses what a run is made of."""
+
+    def persistent_id(self, value: Any) -> Any:
+        if isinstance(value, (torch.Tensor, np.ndarray)) and not isinstance(value, torch.nn.Parameter):
+            return "numbers"
+        if isinstance(value, (torch.nn.Module, torch.nn.Parameter, torch.optim.Optimizer, Callback)):
+            raise pickle.PicklingError(f"{type(value).__name__} is no state of a callback")
+        return None
+
+
+def is_data(value: Any) -> bool:
+    """Returns whether a value can be copied and written as part of a state."""
+    try:
+        _Data(io.BytesIO()).dump(value)
+    except Exception:  # whatever a foreign __reduce__ raises
+        return False
+    return True
+
+
+def state_of(callback: Any) -> dict[str, Any]:
+    """Returns a copy of what any callback remembers, also one that does not inherit from Callback."""
+    names = getattr(callback, "state_names", None)
+    if names is not None:
+        return {name: copy.deepcopy(getattr(callback, name)) for name in names}
+    own = {k: v for k, v in vars(callback).items() if k not in ("_model", "model", "params") and not callable(v) and is_data(v)}
+    return {k: copy.deepcopy(v) for k, v in own.items()}
+
+
 def _overrides(callback: Any, names: Iterable[str]) -> bool:
     return any(getattr(type(callback), n, None) is not getattr(Callback, n) or n in vars(callback) for n in names)
 
@@ -144,6 +207,30 @@ class CallbackList(Callback):
         for kind, names in _BATCH_HOOKS.items():
             if _overrides(callback, names):
                 self.each[kind].append(callback)
+
+    def _named(self) -> dict[str, Any]:
+        """The callbacks by class, with a number where there are several of one."""
+        seen: Counter[str] = Counter()
+        named = {}
+        for callback in self.callbacks:
+            name = type(callback).__name__
+            seen[name] += 1
+            named[name if seen[name] == 1 else f"{name}_{seen[name]}"] = callback
+        return named
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the states of all callbacks by class name ("LambdaCallback", "LambdaCallback_2", …)."""
+        return {name: c.state_dict() if hasattr(c, "state_dict") else state_of(c) for name, c in self._named().items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what `state_dict` returned; callbacks that have no state in it go on as they are."""
+        named = self._named()
+        if missing := state.keys() - named.keys():
+            warnings.warn(f"The state tells of callbacks that this run has not: {', '.join(sorted(missing))}.", stacklevel=2)
+        for name, callback in named.items():
+            if name in state:
+                load = getattr(callback, "load_state_dict", None) or vars(callback).update
+                load(state[name])
 
     def find(self, kind: type) -> Any:
         """Returns the first callback of a class, or None."""

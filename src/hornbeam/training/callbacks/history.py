@@ -20,6 +20,8 @@ class History(Callback):
     {}
     """
 
+    state_names = ("epoch", "history")
+
     def __init__(self) -> None:
         self.epoch: list[int] = []
         self.history: dict[str, list[Any]] = {}

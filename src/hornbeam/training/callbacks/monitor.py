@@ -79,6 +79,8 @@ class EarlyStopping(MonitorCallback):
     3
     """
 
+    state_names = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
+
     def __init__(
         self, monitor: str = "val_loss", min_delta: float = 0, patience: int = 0, verbose: int = 0, mode: str = "auto",
         baseline: float | None = None, restore_best_weights: bool = False, start_from_epoch: int = 0,
@@ -146,6 +148,8 @@ class ReduceLROnPlateau(MonitorCallback):
     >>> ReduceLROnPlateau(factor=0.5).factor
     0.5
     """
+
+    state_names = ("best", "wait", "cooldown_counter")
 
     def __init__(
         self, monitor: str = "val_loss", factor: float = 0.1, patience: int = 10, verbose: int = 0, mode: str = "auto",

@@ -19,6 +19,8 @@ class ProgbarLogger(Callback):
     True
     """
 
+    state_names = ()
+
     def __init__(self) -> None:
         self.display: progress.Progress | None = None
         self.epochs, self.steps = 1, None

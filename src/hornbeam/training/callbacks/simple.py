@@ -53,6 +53,8 @@ class LearningRateScheduler(Callback):
     0
     """
 
+    state_names = ()
+
     def __init__(self, schedule: Callable[..., float], verbose: int = 0) -> None:
         self.schedule, self.verbose = schedule, verbose
 
@@ -89,6 +91,8 @@ class CSVLogger(Callback):
         separator: what stands between values.
         append: whether an existing file is gone on with.
     """
+
+    state_names = ("keys",)
 
     def __init__(self, filename: Any, separator: str = ",", append: bool = False) -> None:
         self.filename, self.sep, self.append = Path(filename), separator, append
@@ -128,6 +132,8 @@ class TerminateOnNaN(Callback):
     >>> TerminateOnNaN().raise_error
     False
     """
+
+    state_names = ()
 
     def __init__(self, raise_error: bool = False) -> None:
         self.raise_error = raise_error
