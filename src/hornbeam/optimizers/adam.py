@@ -34,7 +34,7 @@ def adam_update(
     if not isinstance(corrected, Tensor) and part.can("adam"):
         torch._fused_adam_(
             variables, grads, moments, squares, largest, part.steps, lr=corrected, beta1=beta_1, beta2=beta_2, weight_decay=0.0,
-            eps=epsilon, amsgrad=amsgrad, maximize=False,
+            eps=epsilon, amsgrad=amsgrad, maximize=False, found_inf=part.found_inf,
         )  # fmt: skip
         return
     blend(moments, grads, beta_1)

@@ -13,7 +13,18 @@ from hornbeam.core.errors import describe
 from hornbeam.core.init_args import Configurable
 from hornbeam.optimizers.arguments import check_range, check_unknown
 from hornbeam.optimizers.mirrored import Count, Mirrored, Rate
-from hornbeam.optimizers.part import Part, Scalar, blend, clip_each, clip_together, clip_values, descend, only_if, same_objects
+from hornbeam.optimizers.part import (
+    Part,
+    Scalar,
+    blend,
+    clip_each,
+    clip_together,
+    clip_values,
+    descend,
+    note_nonfinite,
+    only_if,
+    same_objects,
+)
 from hornbeam.optimizers.schedules import LearningRateSchedule
 from hornbeam.optimizers.selecting import Selecting
 
@@ -51,6 +62,7 @@ class Optimizer(Selecting, Configurable):
     [0.75, 1.25]
     """
 
+    found_inf: Tensor | None = None  # a flag that an update sets to 1 if a gradient is not finite; fused kernels then do nothing
     _by_variable = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -242,6 +254,8 @@ class Optimizer(Selecting, Configurable):
         self._steps.write(done + 1)
 
     def _update(self, parts: list[Part], grads: list[Tensor], rate: Scalar, step: int | Tensor) -> None:
+        if not _is_compiling():
+            self._note_nonfinite(parts, grads)
         if self.clipnorm is not None:
             grads = clip_each(grads, self.clipnorm)
         elif self.global_clipnorm is not None:
@@ -260,6 +274,13 @@ class Optimizer(Selecting, Configurable):
                 self._update_each(part, own, rate)
             else:
                 self.update(part, own, rate, step)
+
+    def _note_nonfinite(self, parts: list[Part], grads: list[Tensor]) -> None:
+        flag = self.found_inf
+        if flag is not None:
+            note_nonfinite(grads, flag)
+        for part in parts:
+            part.found_inf = flag if flag is None or flag.device == part.device else None
 
     def decay_of(self, part: Part) -> float | None:
         """Returns the weight decay of a part's variables."""

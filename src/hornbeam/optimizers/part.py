@@ -26,7 +26,10 @@ class Part:
         variables: the variables.
         decayed: those of them that weight decay shrinks.
         steps: step tensors for fused Adam, so large that the kernel's own bias correction is 1 (`Adam` puts it into the rate).
+        found_inf: a flag for fused kernels, which do nothing where it is 1; or None.
     """
+
+    found_inf: Tensor | None = None
 
     def __init__(self, kind: Any, positions: list[int], variables: list[Tensor], slots: dict[str, list[Tensor]]) -> None:
         self.kind, self.positions, self.variables, self.slots = kind, positions, variables, slots
@@ -160,6 +163,26 @@ def blend_squares(averages: Tensors, values: Tensors, keep: float) -> None:
     """averages = keep × averages + (1 - keep) × values², in place."""
     scale(averages, keep)
     torch._foreach_addcmul_(averages, values, values, value=1 - keep)
+
+
+def note_nonfinite(grads: Tensors, flag: Tensor) -> None:
+    """Sets `flag` (float32, shape ()) to 1 where a gradient holds a number that is not finite; the host waits for nothing."""
+    one = _ones.get(flag.device)
+    if one is None:
+        with clean_context():
+            one = _ones[flag.device] = torch.ones((), device=flag.device)
+    try:
+        torch._amp_foreach_non_finite_check_and_unscale_(grads, flag, one)  # multiplies by 1 while it looks
+    except (AttributeError, RuntimeError, TypeError):  # a private function, which takes no sparse and no expanded gradients
+        bad = [~_values(g).isfinite().all().to(flag.device) for g in grads]
+        torch.maximum(flag, torch.stack(bad).any().to(flag), out=flag)
+
+
+_ones: dict[torch.device, Tensor] = {}
+
+
+def _values(gradient: Tensor) -> Tensor:
+    return gradient.coalesce().values() if gradient.is_sparse else gradient
 
 
 def clip_each(grads: Tensors, limit: float) -> list[Tensor]:

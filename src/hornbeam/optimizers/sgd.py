@@ -55,7 +55,7 @@ class SGD(Optimizer):
             if not isinstance(rate, Tensor) and part.can("sgd"):
                 torch._fused_sgd_(
                     part.variables, grads, [], weight_decay=0.0, momentum=0.0, lr=rate, dampening=0.0,
-                    nesterov=False, maximize=False, is_first_step=False,
+                    nesterov=False, maximize=False, is_first_step=False, found_inf=part.found_inf,
                 )  # fmt: skip
             else:
                 descend(part.variables, grads, rate)
@@ -65,7 +65,7 @@ class SGD(Optimizer):
             # dampening 1 + rate makes torch's buffer Keras's momentum: momentum × m + (1 - dampening) × g
             torch._fused_sgd_(
                 part.variables, grads, moments, weight_decay=0.0, momentum=self.momentum, lr=-1.0, dampening=1.0 + rate,
-                nesterov=False, maximize=False, is_first_step=False,
+                nesterov=False, maximize=False, is_first_step=False, found_inf=part.found_inf,
             )  # fmt: skip
             return
         scale(moments, self.momentum)

@@ -1,0 +1,352 @@
+"""NaN and infinity in training: noticed without waiting for the device, then traced to a batch, a layer or a row.
+
+While `fit` runs, the optimizer notes on the device whether a step's gradients are finite (`Optimizer.found_inf`), and fused
+kernels skip the steps where they are not. Every 64 steps and at the end of an epoch the notes are read; the first bad batch is
+run again, without leaving a trace, with hooks that stop at the first number which is not finite. `debug_nan` keeps the hooks on.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hornbeam.core.clean import clean_context
+from hornbeam.graph import tree
+from hornbeam.graph.context import setting
+from hornbeam.training.arrays import named_leaves
+from hornbeam.training.data import unpack_x_y_sample_weight
+
+LOOK = 64
+KEPT_BYTES = 64 << 20
+CHOICES = ("warn", "raise", "ignore")
+
+
+class Watch:
+    """Notices the first step of a `fit` whose loss or gradients are not finite, and says where it went wrong.
+
+    Args:
+        model: a compiled model. Its attributes `on_nonfinite` ("warn", "raise" or "ignore") and `debug_nan` decide what is done.
+
+    Attributes:
+        active: whether `saw` wants to be told of each step.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.debug = bool(getattr(model, "debug_nan", False))
+        self.choice = "raise" if self.debug else getattr(model, "on_nonfinite", "warn")
+        self.active = self.choice != "ignore"
+        self.epoch = self.done = self.looked = 0
+        self.batches: deque[Any] = deque(maxlen=0)
+        self.optimizers = [o for o in _optimizers_in(model.optimizer) if hasattr(o, "found_inf")] if self.active else []
+        with clean_context():
+            self.flags = torch.zeros(LOOK, device=_device_of(model))
+        self.each_flag = self.flags.unbind()
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.end()
+
+    def begin(self, epoch: int, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Begins an epoch; returns what makes its steps: `run`, or with `debug_nan` the same under hooks."""
+        self.epoch, self.done, self.looked = epoch, 0, 0
+        self.batches.clear()
+        self._point(0)
+        return self._debugged(run) if self.debug else run
+
+    def saw(self, batch: Any) -> None:
+        """Is told of each step after it was made."""
+        if not self.done:
+            self.batches = deque(maxlen=_how_many_to_keep(batch))
+        self.batches.append(batch)
+        self.done = done = self.done + 1
+        if done - self.looked == LOOK:
+            self.look()
+        else:
+            self._point(done - self.looked)
+
+    def _point(self, index: int) -> None:
+        for optimizer in self.optimizers:
+            optimizer.found_inf = self.each_flag[index]
+
+    def look(self) -> None:
+        """Reads what was noted since the last look. Called at the end of an epoch; and by itself, every 64 steps."""
+        if not self.active or self.looked == self.done:
+            return
+        noted = self.flags.tolist()
+        by_loss = self.model._loss_tracker.first_nonfinite()
+        by_gradient = self.looked + noted.index(1.0) if 1.0 in noted else None
+        found = [index for index in (by_loss, by_gradient) if index is not None]
+        if found:
+            self._report(min(found))
+        self.looked = self.done
+        if self.active:
+            if 1.0 in noted:
+                self.flags.zero_()
+            self._point(0)
+
+    def end(self) -> None:
+        """Takes everything back that `begin` changed."""
+        for optimizer in self.optimizers:
+            optimizer.__dict__.pop("found_inf", None)
+        self.batches.clear()
+        self.active = False
+
+    def _report(self, first: int) -> None:
+        """Says once what is wrong, beginning with the first bad step of the epoch."""
+        faults = ((i, first_fault(self.model, batch)) for i, batch in self._suspects(first))
+        where, found = next(((i, fault) for i, fault in faults if fault is not None), (first, None))
+        text = (
+            f"Numbers that are not finite in the training of model {self.model.name!r}, first in batch {where} (from 0) of epoch "
+            f"{self.epoch + 1}: {found or _what_is_left(self.model)}."
+        )
+        choice = self.choice
+        self.end()
+        if choice == "raise":
+            raise FloatingPointError(text)
+        more = "compile(on_nonfinite='raise') makes it an error, compile(debug_nan=True) stops at the layer where it begins."
+        warnings.warn(f"{text} {more}", RuntimeWarning, stacklevel=4)
+
+    def _suspects(self, first: int) -> Iterator[tuple[int, Any]]:
+        """The batches that are still kept among those whose gradients made the first bad update."""
+        every = max([getattr(o, "gradient_accumulation_steps", None) or 1 for o in self.optimizers], default=1)
+        oldest = self.done - len(self.batches)
+        for index in range(max(first - every + 1, oldest, 0), first + 1):
+            yield index, self.batches[index - oldest]
+
+    def _debugged(self, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        model = self.model
+
+        def step(batch: Any) -> Any:
+            try:
+                check_data(batch)
+                with stopping_at_first(model):
+                    logs = run(batch)
+                check_weights(model)
+            except FloatingPointError as fault:
+                message = f"Model {model.name!r}, batch {self.done} (from 0) of epoch {self.epoch + 1}: {fault}."
+                raise FloatingPointError(message) from None
+            return logs
+
+        return step
+
+
+def _device_of(model: Any) -> torch.device:
+    return next((w.device for w in model.trainable_weights), torch.device("cpu"))
+
+
+def _optimizers_in(optimizer: Any) -> Iterator[Any]:
+    """An optimizer, or those that it hands gradients on to."""
+    inner = getattr(optimizer, "inner_optimizer", None)
+    several = getattr(optimizer, "optimizers", None)
+    if inner is not None:
+        yield from _optimizers_in(inner)
+    elif isinstance(several, (list, tuple)):
+        for each in several:
+            yield from _optimizers_in(each)
+    elif not isinstance(optimizer, torch.optim.Optimizer) and optimizer is not None:
+        yield optimizer
+
+
+def _how_many_to_keep(batch: Any) -> int:
+    size = sum(t.numel() * t.element_size() for t in tree.leaves(batch) if isinstance(t, Tensor))
+    return min(max(KEPT_BYTES // max(size, 1), 1), LOOK)
+
+
+# -- finding the first number that is not finite
+
+
+def first_fault(model: Any, batch: Any) -> str | None:
+    """Runs a training step's forward and backward pass on a batch, changing nothing; says where the first bad number arises."""
+    try:
+        check_data(batch)
+        check_weights(model)
+        with _leaving_no_trace(model), stopping_at_first(model), torch.enable_grad():
+            x, y, sample_weight = unpack_x_y_sample_weight(batch)
+            y_pred = model(x, training=True)
+            given = (x, y, y_pred, sample_weight)
+            loss = model.compute_loss(*given, True) if model._plan.loss_mode else model.compute_loss(*given)
+            loss.backward(inputs=list(model.trainable_weights))
+    except FloatingPointError as fault:
+        return str(fault)
+    except Exception:  # a step of the user's own kind cannot be run again in parts
+        return None
+    return None
+
+
+def check_data(batch: Any) -> None:
+    """Raises where a batch holds NaN or an infinity: names the argument and the row."""
+    for name, nest in zip(("x", "y", "sample_weight"), unpack_x_y_sample_weight(batch), strict=True):
+        for leaf, value in named_leaves(nest, name):
+            found = bad_value(value)
+            if found is not None:
+                raise FloatingPointError(f"the data `{leaf}` holds {found}")
+
+
+def check_weights(model: nn.Module) -> None:
+    """Raises where a weight holds NaN or an infinity."""
+    for name, weight in model.named_parameters():
+        found = bad_value(weight)
+        if found is not None:
+            raise FloatingPointError(f"the weight {path_of(name)!r} holds {found.split(' in row')[0]}{_rate_hint(model)}")
+
+
+def bad_value(value: Any, minus_infinity: bool = True) -> str | None:
+    """Returns "nan in row 3" for a tensor of floats that holds such a number, else None.
+
+    Args:
+        value: anything; what is no tensor of floats is good.
+        minus_infinity: whether -inf is bad; masks are made of it.
+    """
+    if not isinstance(value, Tensor) or not (value.is_floating_point() or value.is_complex()) or not value.numel():
+        return None
+    value = value.detach()
+    if value.layout is not torch.strided:
+        value = value.to_dense()
+    bad = ~value.isfinite() if minus_infinity else value.isnan() | (value == math.inf)
+    if not bool(bad.any()):
+        return None
+    index = bad.nonzero()[0].tolist() if value.ndim else []
+    return f"{value[tuple(index)].item()}{f' in row {index[0]}' if index else ''}"
+
+
+def path_of(name: str) -> str:
+    """Returns the path of a module or a weight by its name in torch's terms."""
+    return name.replace(".", "/")
+
+
+def _rate_hint(model: Any) -> str:
+    """Blames the learning rate where weights have grown beyond all measure."""
+    sizes = [w.detach().abs().nan_to_num(0.0, math.inf).max().item() for w in model.trainable_weights if w.numel()]
+    largest = max(sizes, default=0.0)
+    rate = getattr(model.optimizer, "learning_rate", None)
+    if largest < 1e6 or rate is None:
+        return ""
+    return f"; weights reach {largest:.3g}, so the learning rate of {float(rate):.3g} may be too high"
+
+
+def _what_is_left(model: nn.Module) -> str:
+    """What can be said where the batch is no longer there, or runs well now."""
+    try:
+        check_weights(model)
+    except FloatingPointError as fault:
+        return str(fault)
+    return "the weights are finite, and what made the numbers is no longer to be seen"
+
+
+@contextmanager
+def stopping_at_first(model: Any) -> Iterator[None]:
+    """Runs a block in which the first module or gradient of a model that gives a bad number raises FloatingPointError."""
+    finder = _Finder(model)
+    handles = [m.register_forward_pre_hook(finder.before, with_kwargs=True) for m in finder.paths]
+    handles += [m.register_forward_hook(finder.after) for m in finder.paths]
+    handles += [p.register_hook(finder.of_weight(name)) for name, p in model.named_parameters() if p.requires_grad]
+    own = model.__dict__.get("compute_loss")
+    model.__dict__["compute_loss"] = finder.checked_loss(model.compute_loss)
+    try:
+        yield
+    finally:
+        del model.__dict__["compute_loss"]
+        if own is not None:
+            model.__dict__["compute_loss"] = own
+        for handle in handles:
+            handle.remove()
+
+
+class _Finder:
+    """The hooks."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.paths = {module: path_of(name) for name, module in model.named_modules()}
+        self.users: dict[int, tuple[Tensor, str]] = {}
+        self.suspect = ""
+
+    def title(self, module: nn.Module) -> str:
+        path = self.paths[module]
+        return f"layer {path!r} ({type(module).__name__})" if path else "the model's own code"
+
+    def before(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        for value in tree.leaves((args, kwargs)):
+            found = bad_value(value, minus_infinity=False)
+            if found is not None:
+                raise FloatingPointError(f"{found} reaches {self.title(module)}, made by operations before it{self.suspect}")
+            if isinstance(value, Tensor) and value.requires_grad:
+                self.users[id(value)] = (value, self.title(module))  # the innermost user comes last
+
+    def after(self, module: nn.Module, args: Any, result: Any) -> None:
+        for value in tree.leaves(result):
+            found = bad_value(value, minus_infinity=False)
+            if found is not None:
+                raise FloatingPointError(f"{self.title(module)} gave {found}{self.suspect}{_rate_hint(self.model)}")
+            if not self.suspect and bad_value(value) is not None:
+                self.suspect = f", after {self.title(module)} gave -inf"
+            if isinstance(value, Tensor) and value.requires_grad and value.is_floating_point():
+                value.register_hook(self.of_output(value, self.title(module)))
+
+    def checked_loss(self, compute_loss: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def checked(*args: Any, **kwargs: Any) -> Tensor:
+            loss = compute_loss(*args, **kwargs)
+            if not bool(torch.isfinite(loss).all()):
+                outputs = kwargs.get("y_pred", args[2] if len(args) > 2 else None)
+                sizes = [t.detach().abs().max().item() for t in tree.leaves(outputs) if isinstance(t, Tensor) and t.numel()]
+                reach = f", from outputs that reach {max(sizes):.3g}" if sizes else ""
+                raise FloatingPointError(f"the loss is {loss.detach().sum().item()}{reach}{self.suspect}{_rate_hint(self.model)}")
+            return loss
+
+        return checked
+
+    def of_output(self, value: Tensor, title: str) -> Callable[[Tensor], None]:
+        key = id(value)
+
+        def check(gradient: Tensor) -> None:
+            found = bad_value(gradient)
+            if found is not None:
+                user = self.users.get(key)
+                by = f"the backward pass of {user[1]}" if user else f"the backward pass from the loss to {title}"
+                raise FloatingPointError(f"{by} gave a gradient of {found}{_rate_hint(self.model)}")
+
+        return check
+
+    def of_weight(self, name: str) -> Callable[[Tensor], None]:
+        def check(gradient: Tensor) -> None:
+            found = bad_value(gradient)
+            if found is not None:
+                raise FloatingPointError(f"the gradient of the weight {path_of(name)!r} holds {found.split(' in row')[0]}")
+
+        return check
+
+
+@contextmanager
+def _leaving_no_trace(model: Any) -> Iterator[None]:
+    """Runs a block and puts back what a training step changes besides weights: buffers, metrics, gradients, random streams."""
+    states = [*model.buffers(), *(v for m in model.metrics for v in m.variables)]
+    kept = [(t, t.detach().clone()) for t in states if isinstance(t, Tensor)]
+    grads = [(p, p.grad) for p in model.parameters()]
+    losses = model._compile_loss
+    trackers = losses.metrics if losses is not None else None
+    devices = [torch.cuda.current_device()] if _device_of(model).type == "cuda" else []
+    try:
+        for p, _ in grads:
+            p.grad = None
+        if losses is not None:
+            losses.metrics = []
+        with torch.random.fork_rng(devices), setting(scratch=True, casts=None):
+            yield
+    finally:
+        if losses is not None:
+            losses.metrics = trackers
+        for p, grad in grads:
+            p.grad = grad
+        with torch.no_grad():
+            for tensor, value in kept:
+                tensor.copy_(value)
