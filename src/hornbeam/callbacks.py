@@ -10,4 +10,6 @@ from hornbeam.training.callbacks import LearningRateScheduler as LearningRateSch
 from hornbeam.training.callbacks import MonitorCallback as MonitorCallback
 from hornbeam.training.callbacks import ProgbarLogger as ProgbarLogger
 from hornbeam.training.callbacks import ReduceLROnPlateau as ReduceLROnPlateau
+from hornbeam.training.callbacks import RemoteMonitor as RemoteMonitor
+from hornbeam.training.callbacks import SwapEMAWeights as SwapEMAWeights
 from hornbeam.training.callbacks import TerminateOnNaN as TerminateOnNaN

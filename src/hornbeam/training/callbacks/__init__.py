@@ -2,11 +2,13 @@
 
 from hornbeam.training.callbacks.callback import Callback as Callback
 from hornbeam.training.callbacks.callback import CallbackList as CallbackList
+from hornbeam.training.callbacks.ema import SwapEMAWeights as SwapEMAWeights
 from hornbeam.training.callbacks.history import History as History
 from hornbeam.training.callbacks.monitor import EarlyStopping as EarlyStopping
 from hornbeam.training.callbacks.monitor import MonitorCallback as MonitorCallback
 from hornbeam.training.callbacks.monitor import ReduceLROnPlateau as ReduceLROnPlateau
 from hornbeam.training.callbacks.progbar import ProgbarLogger as ProgbarLogger
+from hornbeam.training.callbacks.remote import RemoteMonitor as RemoteMonitor
 from hornbeam.training.callbacks.simple import CSVLogger as CSVLogger
 from hornbeam.training.callbacks.simple import LambdaCallback as LambdaCallback
 from hornbeam.training.callbacks.simple import LearningRateScheduler as LearningRateScheduler

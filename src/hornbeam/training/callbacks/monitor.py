@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import operator
+import re
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,18 +15,31 @@ from hornbeam.core.errors import did_you_mean
 from hornbeam.core.registry import public
 from hornbeam.training.callbacks.callback import Callback
 
-_GROWS = ("acc", "auc", "precision", "recall", "f1_score", "fbeta", "iou", "r2_score", "true_", "cosine_similarity", "accuracy")
+# What the class of a metric, or the name of a result that is no metric's, says about which way is better.
+_GROWS = re.compile(
+    r"acc(uracy)?(_|$)|auc|precision|recall|score|iou|correlation|similarity|sensitivity|specificity|true_?|^f1|fbeta|r2"
+)
+_FALLS = re.compile(
+    r"loss|error|crossentropy|hinge|divergence|poisson|perplexity|false_?|(^|_)(mse|mae|mape|msle|rmse|kld|nll)(_|$)"
+)
 
 
 class MonitorCallback(Callback):
     """The base of callbacks that watch a result.
 
+    Which way is better is known from `mode`, or found at the end of the first epoch: from the metric of that name, or from
+    the name itself. From then on `monitor_op(value - min_delta, best)` says whether a value is better than the best.
+
     Args:
         monitor: the result's name, such as "val_loss".
-        mode: "min", "max", or "auto": by the name.
+        mode: "min", "max", or "auto": by the metric.
         min_delta: the least change that counts as better.
 
-    >>> MonitorCallback("val_accuracy").grows
+    Attributes:
+        monitor_op: `operator.lt` or `operator.gt`; None until it is known. Where less is better, `min_delta` turns negative.
+
+    >>> watch = MonitorCallback("val_accuracy")
+    >>> watch.is_better(0.9, than=0.8)
     True
     """
 
@@ -34,19 +50,40 @@ class MonitorCallback(Callback):
                 f"Received: {mode!r}"
             )
         self.monitor, self.mode, self.min_delta = monitor, mode, abs(min_delta)
-        name = monitor.removeprefix("val_")
-        self.grows = mode == "max" or (mode == "auto" and "loss" not in name and any(word in name for word in _GROWS))
+        self.monitor_op: Callable[[float, float], bool] | None = None
+
+    def _find_direction(self) -> Callable[[float, float], bool]:
+        if self.monitor_op is None:
+            grows = self.mode == "max" or (self.mode == "auto" and self._grows())
+            self.monitor_op = operator.gt if grows else operator.lt
+            self.min_delta = self.min_delta if grows else -self.min_delta
+        return self.monitor_op
+
+    def _grows(self) -> bool:
+        name = self.monitor.removeprefix("val_")
+        metric = next((m for m in _metrics(self.model) if m.name == name or name.endswith(f"_{m.name}")), None)
+        direction = getattr(metric, "_direction", None)
+        if direction in ("up", "down"):
+            return direction == "up"
+        kind = type(metric).__name__.lower() if metric is not None else ""
+        own = getattr(getattr(metric, "_fn", None), "__name__", "")
+        for text in (kind, own, name):
+            if _GROWS.search(text):
+                return True
+            if _FALLS.search(text):
+                return False
+        raise ValueError(
+            f"{type(self).__name__} watches {self.monitor!r}, and nothing says whether more of it is better. Pass `mode='max'` "
+            "where it should grow, `mode='min'` where it should fall."
+        )
 
     def get_monitor_value(self, logs: Any) -> float | None:
         """Returns the watched result, or None with a warning where there is none."""
         value = (logs or {}).get(self.monitor)
         if value is None:
             known = list(logs or ())
-            hint = (
-                ""
-                if self.monitor.removeprefix("val_") == self.monitor or any(k.startswith("val_") for k in known)
-                else " Is validation data missing?"
-            )
+            unvalidated = self.monitor.startswith("val_") and not any(k.startswith("val_") for k in known)
+            hint = " Is validation data missing?" if unvalidated else ""
             warnings.warn(
                 f"{type(self).__name__} watches {self.monitor!r}, which is not among the results: {', '.join(known)}."
                 f"{did_you_mean(self.monitor, known)}{hint}",
@@ -55,10 +92,17 @@ class MonitorCallback(Callback):
         return value
 
     def is_better(self, value: float, than: float | None) -> bool:
-        """Returns whether a result is better than another by at least `min_delta`; anything is better than None."""
-        if than is None:
-            return not math.isnan(value)
-        return value - self.min_delta > than if self.grows else value + self.min_delta < than
+        """Returns whether a result is better than another by more than `min_delta`; any number is better than None."""
+        better = self._find_direction()
+        return not math.isnan(value) if than is None else bool(better(value - self.min_delta, than))
+
+
+def _metrics(model: Any) -> list[Any]:
+    """The single metrics of a model, those it was compiled with included."""
+    found: list[Any] = []
+    for metric in getattr(model, "metrics", ()):
+        found += getattr(metric, "metrics", None) or [metric]
+    return found
 
 
 @public("keras.callbacks.EarlyStopping")
@@ -72,7 +116,8 @@ class EarlyStopping(MonitorCallback):
         verbose: 1 prints a line when training is stopped.
         mode: "min", "max" or "auto".
         baseline: what the result must be better than.
-        restore_best_weights: whether the weights of the best epoch are put back.
+        restore_best_weights: whether the weights of the best epoch are put back when training ends. A copy of all weights is kept
+            on their device.
         start_from_epoch: epochs before this one are not watched.
 
     >>> EarlyStopping(patience=3).patience
@@ -100,7 +145,10 @@ class EarlyStopping(MonitorCallback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         value = self.get_monitor_value(logs)
-        if value is None or epoch < self.start_from_epoch:
+        if value is None:
+            return
+        self._find_direction()
+        if epoch < self.start_from_epoch:
             return
         if self.restore_best_weights and self.best_weights is None:
             self._keep(epoch)

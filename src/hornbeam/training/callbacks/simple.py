@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ class LambdaCallback(Callback):
     >>> LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch)).on_epoch_end(3, {})
     3
     """
+
+    state_names = ()
 
     def __init__(
         self, on_epoch_begin: Callable[..., Any] | None = None, on_epoch_end: Callable[..., Any] | None = None,
@@ -90,6 +92,9 @@ class CSVLogger(Callback):
         filename: the file.
         separator: what stands between values.
         append: whether an existing file is gone on with.
+
+    >>> CSVLogger("log.csv", separator=";").sep
+    ';'
     """
 
     state_names = ("keys",)
@@ -114,7 +119,7 @@ class CSVLogger(Callback):
             if not any(k.startswith("val_") for k in self.keys):  # validation may begin in a later epoch
                 self.keys += [f"val_{k}" for k in self.keys]
             writer.writerow(["epoch", *self.keys])
-        writer.writerow([epoch, *(logs.get(k, "NA") for k in self.keys)])
+        writer.writerow([epoch, *(_cell(logs.get(k, "NA")) for k in self.keys)])
         self._file.flush()
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -122,9 +127,18 @@ class CSVLogger(Callback):
         self._file, self.keys = None, None
 
 
+def _cell(value: Any) -> Any:
+    """Several values stand in one cell, in quotes."""
+    several = isinstance(value, Iterable) and not isinstance(value, str) and getattr(value, "ndim", None) != 0
+    return f'"[{", ".join(map(str, value))}]"' if several else value
+
+
 @public("keras.callbacks.TerminateOnNaN")
 class TerminateOnNaN(Callback):
-    """Stops training when the loss is no number. Looks at every batch, so it waits for the device at every step.
+    """Stops training when the loss is no number.
+
+    On a CPU every batch is looked at, as in Keras. On other devices a look would make every step wait, so every 64th batch
+    and the end of the epoch are looked at: the running mean of the loss keeps a NaN, so none is missed.
 
     Args:
         raise_error: whether an error is raised instead of a stop.
@@ -136,13 +150,26 @@ class TerminateOnNaN(Callback):
     state_names = ()
 
     def __init__(self, raise_error: bool = False) -> None:
-        self.raise_error = raise_error
+        self.raise_error, self._every = raise_error, 1
 
-    def on_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Any = None) -> None:
+        weight = next(iter(self.model.weights), None)
+        self._every = 1 if weight is None or weight.device.type == "cpu" else 64
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        if (batch + 1) % self._every == 0:
+            self._look(batch, logs)
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if not self.model.stop_training:
+            self._look(None, logs)
+
+    def _look(self, batch: int | None, logs: Any) -> None:
         loss = (logs or {}).get("loss")
         if loss is None or math.isfinite(loss):
             return
+        place = "this epoch" if batch is None else f"batch {batch}" if self._every == 1 else f"batch {batch} or before"
         if self.raise_error:
-            raise RuntimeError(f"The loss is {loss} at batch {batch}.")
-        print(f"Batch {batch}: Invalid loss, terminating training", flush=True)
+            raise RuntimeError(f"The loss is {loss} at {place}.")
+        print(f"{place[0].upper()}{place[1:]}: Invalid loss, terminating training", flush=True)
         self.model.stop_training = True
