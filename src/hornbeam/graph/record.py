@@ -24,6 +24,7 @@ from hornbeam.graph.symbolic import look_at
 
 _CORE = os.path.join(_PACKAGE, "core") + os.sep
 _GRAPH = os.path.join(_PACKAGE, "graph") + os.sep
+_INSPECT = os.path.join(_PACKAGE, "inspect") + os.sep
 _READS = ("__bool__", "__int__", "__float__", "__index__", "item", "tolist", "numpy", "nonzero", "equal", "allclose")
 
 
@@ -180,7 +181,7 @@ def _caller() -> str | None:
     frame = sys._getframe(2)
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith((_TORCH, _GRAPH)):
+        if not name.startswith((_TORCH, _GRAPH, _INSPECT)):
             return "core" if name.startswith(_CORE) else "user"
         frame = frame.f_back  # type: ignore[assignment]
     return None

@@ -34,6 +34,7 @@ class Row:
         depth: how deep inside nested models.
         module: the layer, or None for a function.
         nodes: its calls.
+        owner: the module in whose graph it stands.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Row:
     depth: int = 0
     module: nn.Module | None = None
     nodes: list[Node] = field(default_factory=list)
+    owner: nn.Module | None = None
 
 
 def graph_of(module: nn.Module, specs: Any = None, named: dict[str, Any] | None = None) -> Graph | None:
@@ -87,6 +89,7 @@ def _walk(model: nn.Module, graph: Graph, expand: bool, depth: int) -> list[Row]
         row = rows.get(key)
         if row is None:
             rows[key] = row = _row_of_node(model, node, module, depth)
+            row.owner = model
         labels[id(node)] = f"{row.name}[{len(row.nodes)}]"
         row.nodes.append(node)
         row.connected.extend(f"{labels[id(r.node)]}[{r.index}]" for r in shown_refs(node) if id(r.node) in labels)
