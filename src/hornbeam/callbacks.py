@@ -12,4 +12,5 @@ from hornbeam.training.callbacks import ProgbarLogger as ProgbarLogger
 from hornbeam.training.callbacks import ReduceLROnPlateau as ReduceLROnPlateau
 from hornbeam.training.callbacks import RemoteMonitor as RemoteMonitor
 from hornbeam.training.callbacks import SwapEMAWeights as SwapEMAWeights
+from hornbeam.training.callbacks import TensorBoard as TensorBoard
 from hornbeam.training.callbacks import TerminateOnNaN as TerminateOnNaN

@@ -13,3 +13,4 @@ from hornbeam.training.callbacks.simple import CSVLogger as CSVLogger
 from hornbeam.training.callbacks.simple import LambdaCallback as LambdaCallback
 from hornbeam.training.callbacks.simple import LearningRateScheduler as LearningRateScheduler
 from hornbeam.training.callbacks.simple import TerminateOnNaN as TerminateOnNaN
+from hornbeam.training.callbacks.tensorboard import TensorBoard as TensorBoard
