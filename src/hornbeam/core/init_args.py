@@ -10,9 +10,9 @@ from hornbeam.core import registry
 
 
 @cache
-def signature_names(cls: type) -> tuple[str, ...]:
-    """Returns the names of a class's constructor arguments, following `**kwargs` up to the base classes."""
-    names: dict[str, None] = {}
+def signature_defaults(cls: type) -> dict[str, Any]:
+    """Returns a class's constructor arguments with their defaults, following `**kwargs` up to the base classes."""
+    names: dict[str, Any] = {}
     for base in cls.__mro__:
         init = base.__dict__.get("__init__")
         if init is None:
@@ -22,10 +22,15 @@ def signature_names(cls: type) -> tuple[str, ...]:
             if p.kind is p.VAR_KEYWORD:
                 open_ended = True
             elif p.kind is not p.VAR_POSITIONAL:
-                names.setdefault(p.name)
+                names.setdefault(p.name, p.default)
         if not open_ended:
             break
-    return tuple(names)
+    return names
+
+
+def signature_names(cls: type) -> tuple[str, ...]:
+    """Returns the names of a class's constructor arguments, following `**kwargs` up to the base classes."""
+    return tuple(signature_defaults(cls))
 
 
 def is_builtin(cls: type) -> bool:

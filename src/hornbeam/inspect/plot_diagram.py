@@ -28,12 +28,15 @@ class Group:
         parent: the group around it.
         count: how many equal groups it stands for.
         last: the name of the last of them.
+        module, node: the opened model, and its call.
     """
 
     name: str
     parent: Group | None = None
     count: int = 1
     last: str = ""
+    module: nn.Module | None = None
+    node: Node | None = None
 
     def chain(self) -> list[Group]:
         """Returns the group and those around it, the outermost first."""
@@ -54,6 +57,7 @@ class Box:
         activation: name of the layer's activation, or None.
         module: the layer, or None for a function or an input.
         group: the opened model that it is in.
+        node: the call.
     """
 
     place: int
@@ -67,6 +71,7 @@ class Box:
     activation: str | None = None
     module: nn.Module | None = None
     group: Group | None = None
+    node: Node | None = None
 
 
 @dataclass
@@ -92,18 +97,21 @@ class Diagram:
         return dict(inside)
 
 
-def diagram_of(model: nn.Module, expand_nested: bool = False, layer_range: Any = None) -> Diagram:
+def diagram_of(
+    model: nn.Module, expand_nested: bool = False, layer_range: Any = None, graph: Graph | None = None
+) -> Diagram:
     """Returns what a picture of a model shows.
 
     Args:
         model: any module.
         expand_nested: whether nested models are opened.
         layer_range: first and last layer to show, by name or regular expression.
+        graph: the graph to draw, where the caller has it.
 
     Raises:
         ValueError: the shapes of the model are not known yet.
     """
-    rows, graph = rows_of(model)
+    rows, graph = rows_of(model, graph=graph)
     name = str(getattr(model, "name", None) or type(model).__name__)
     if graph is None:
         raise ValueError(f"plot_model: {name!r} has no shapes yet. Call its build((None, ...)), or call it on data, first.")
@@ -150,7 +158,7 @@ class _Walk:
         call = next(i for i, n in enumerate(row.nodes, 1) if n is node)
         name = f"{row.name} · call {call}" if len(row.nodes) > 1 else row.name
         given = [made.get(v) for v in tree.leaves((node.args, node.kwargs)) if type(v) is Ref]
-        inside = self.level(rows, inner, Group(name, group), None, given)
+        inside = self.level(rows, inner, Group(name, group, module=row.module, node=node), None, given)
         places = [v for v in tree.leaves(node.structure) if type(v) is Out]
         return {Ref(node, p.index): inside[r] for p, r in zip(places, inner.outputs, strict=False) if r in inside}
 
@@ -165,6 +173,7 @@ class _Walk:
         else:
             made = Box(place, row.name, row.kind, family_of(row.module), row.params, shapes, dtypes, group=group)
             made.trainable, made.activation, made.module = row.trainable, _activation(row.module), row.module
+        made.node = node
         self.diagram.boxes.append(made)
         return made
 

@@ -9,10 +9,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
+from hornbeam.core.card import named_weights
 from hornbeam.core.layer import Layer, layer_name
-from hornbeam.core.weights import raw
 from hornbeam.graph import tree
 from hornbeam.graph.graph import Graph
 from hornbeam.graph.node import Node, Out, Ref
@@ -176,14 +175,7 @@ def _row_of_module(model: nn.Module, module: nn.Module, shape: Any, depth: int) 
 
 def weights_of(module: nn.Module) -> list[torch.Tensor]:
     """Returns a module's weights, each once, without making any value; buffers of foreign modules are not weights."""
-    found: dict[int, torch.Tensor] = {}
-    for part in module.modules():
-        specs = getattr(part, "_specs", None)
-        for slot in ("_parameters", "_buffers"):
-            for key, weight in raw(part, slot).items() if specs is not None else part.__dict__[slot].items():
-                if weight is not None and not is_lazy(weight) and (slot == "_parameters" or (specs is not None and key in specs)):
-                    found[id(weight)] = weight
-    return list(found.values())
+    return list(named_weights(module).values())
 
 
 def home_of(function: Any) -> str:
