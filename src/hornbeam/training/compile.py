@@ -8,8 +8,9 @@ import torch
 
 from hornbeam import optimizers
 from hornbeam.core import registry
-from hornbeam.core.errors import describe
+from hornbeam.core.errors import describe, did_you_mean
 from hornbeam.core.layer import Layer
+from hornbeam.training.nonfinite import CHOICES
 from hornbeam.training.outputs import CompileLoss, CompileMetrics
 from hornbeam.training.tracker import LossTracker
 
@@ -17,7 +18,7 @@ from hornbeam.training.tracker import LossTracker
 def compile(
     self: Any, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
     weighted_metrics: Any = None, run_eagerly: bool = False, steps_per_execution: int = 1, jit_compile: bool | str = "auto",
-    auto_scale_loss: bool = True,
+    auto_scale_loss: bool = True, *, on_nonfinite: str = "warn", debug_nan: bool = False,
 ) -> None:  # fmt: skip
     """Says how the model is trained.
 
@@ -28,9 +29,12 @@ def compile(
         metrics: metrics by name, object or function; "accuracy" and "crossentropy" become the kind that the shapes need.
         weighted_metrics: metrics that take sample weights.
         run_eagerly: never compile a step.
-        steps_per_execution: steps between two looks at callbacks.
-        jit_compile: True compiles the whole step with torch.compile; "auto" stays eager for now.
+        steps_per_execution: steps that are made together, between two looks at callbacks; compiled steps get faster.
+        jit_compile: True compiles the whole training step with torch.compile; "auto" does so where a count of kernels and planned
+            steps says before the first step that it pays back; False never.
         auto_scale_loss: whether the loss is scaled under the policy mixed_float16.
+        on_nonfinite: what follows from NaN or infinity in training: "warn", "raise" or "ignore".
+        debug_nan: whether every step is checked, so that an error names the layer at which NaN or infinity begins; slow.
 
     >>> from hornbeam import layers
     >>> from hornbeam.models.sequential import Sequential
@@ -43,6 +47,9 @@ def compile(
         raise ValueError(f"`steps_per_execution` must be a positive integer. Received: {steps_per_execution!r}")
     if jit_compile not in (True, False, "auto", None):
         raise ValueError(f"`jit_compile` must be True, False or 'auto'. Received: {jit_compile!r}")
+    if on_nonfinite not in CHOICES:
+        close = did_you_mean(on_nonfinite, CHOICES)
+        raise ValueError(f"`on_nonfinite` must be one of {', '.join(map(repr, CHOICES))}.{close} Received: {on_nonfinite!r}")
     for name, value in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
         if value is not None and not isinstance(value, (list, tuple, dict)):
             raise ValueError(f"`{name}` must be a list or a dictionary, such as {name}=[{value!r}]. Received: {describe(value)}")
@@ -59,8 +66,12 @@ def compile(
         run_eagerly=run_eagerly,
         steps_per_execution=steps_per_execution,
         jit_compile=jit_compile,
+        on_nonfinite=on_nonfinite,
+        debug_nan=debug_nan,
         _compile_loss=None if loss is None else CompileLoss(loss, loss_weights, names),
-        _compile_metrics=CompileMetrics(metrics, weighted_metrics, names) if metrics or weighted_metrics else None,
+        _compile_metrics=CompileMetrics(metrics, weighted_metrics, names)
+        if metrics is not None or weighted_metrics is not None
+        else None,
         _loss_tracker=LossTracker("loss"),
         _plan=None,
         _seen_forms=set(),
