@@ -183,6 +183,24 @@ class Metric(Configurable):
             for variable in self.variables:
                 variable.zero_()
 
+    def state_dict(self) -> dict[str, Any]:
+        """Returns a copy of the state.
+
+        >>> from hornbeam.metrics import Mean
+        >>> list(Mean().state_dict())
+        ['variables']
+        """
+        return {"variables": [v.detach().clone() for v in self.variables]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what `state_dict` returned."""
+        variables = self.variables
+        if len(variables) != len(state["variables"]):
+            raise ValueError(f"Metric {self.name!r} has {len(variables)} variables, the state has {len(state['variables'])}.")
+        with torch.no_grad():
+            for variable, value in zip(variables, state["variables"], strict=True):
+                variable.copy_(value)
+
     # -- what subclasses write
 
     def update_state(self, *args: Any, **kwargs: Any) -> None:

@@ -13,7 +13,7 @@ from hornbeam.core.layer import Layer, layer_name
 from hornbeam.core.registry import custom_object_scope, public, serialize_keras_object
 from hornbeam.core.tracking import CONTAINERS
 from hornbeam.training import compile as compiling
-from hornbeam.training import loop, step
+from hornbeam.training import loop, on_batch, state, step
 
 
 def _is_functional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -174,12 +174,14 @@ class Model(Layer):
     metrics, metrics_names = property(compiling.metrics), property(compiling.metrics_names)
     reset_metrics, get_metrics_result = compiling.reset_metrics, compiling.get_metrics_result
     fit, evaluate, predict = loop.fit, loop.evaluate, loop.predict
-    train_on_batch, test_on_batch, predict_on_batch = loop.train_on_batch, loop.test_on_batch, loop.predict_on_batch
+    train_on_batch, test_on_batch = on_batch.train_on_batch, on_batch.test_on_batch
+    predict_on_batch = on_batch.predict_on_batch
+    get_training_state, set_training_state = state.get_training_state, state.set_training_state
     train_step, test_step, predict_step = step.train_step, step.test_step, step.predict_step
     compute_loss, compute_metrics = step.compute_loss, step.compute_metrics
 
     def __getstate__(self) -> dict[str, Any]:
-        return {k: v for k, v in super().__getstate__().items() if k not in ("_plan", "_compiled_step")}
+        return {k: v for k, v in super().__getstate__().items() if k not in ("_plan", "_compiled_step", "_run", "_resumed")}
 
 
 def _flat(module: nn.Module) -> Iterator[nn.Module]:

@@ -1,77 +1,164 @@
-"""The compiled step: forward, loss, backward and optimizer as one function of torch.compile; metrics stay outside."""
+"""The compiled step: forward, loss, backward, optimizer and metrics as one function of torch.compile."""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 
 from hornbeam.graph import tree
+from hornbeam.graph.infer import looking
+from hornbeam.metrics.metric import Metric
 from hornbeam.training import step
 from hornbeam.training.data import unpack_x_y_sample_weight
+from hornbeam.training.tracker import LossTracker
+
+UNROLLED = 4
 
 
 class CompiledStep:
-    """The default training step, compiled for the shapes of the first full batch; other shapes run eagerly.
+    """A training step, the default one or the user's own, compiled for batches of one form; others run eagerly.
 
-    Where compiling fails, one line says why, and every step runs eagerly.
+    Where compiling fails, one warning says why, and every step runs eagerly from then on.
+
+    Args:
+        model: a compiled model with a plan.
+        eager: the step.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Any, eager: Callable[[Any], Any]) -> None:
         import torch._dynamo.config as config
 
         config.trace_autograd_ops = True
-        self.model, self.failed = model, False
-        self.signature: Any = None
-        self.plan_key = plan_key(model)
         on_cpu = next(iter(model.trainable_weights)).device.type == "cpu"
-        options: dict[str, Any] = {
-            "fallback_random": True,
-            "size_asserts": False,
-            "alignment_asserts": False,
-            **({"cpp_wrapper": True} if on_cpu else {}),
-        }
-        plan = model._plan
+        options: dict[str, Any] = {"fallback_random": True, "size_asserts": False, "alignment_asserts": False}
+        options |= {"cpp_wrapper": True} if on_cpu else {"triton.cudagraphs": True}
+        self.model, self.eager, self.failed, self.form = model, eager, False, None
+        self.key = key_of(model)
+        self._one = torch.compile(lambda batch: eager(batch), fullgraph=True, dynamic=False, options=options)
+        self._several = torch.compile(
+            lambda batches: [eager(batch) for batch in batches][-1], fullgraph=True, dynamic=False, options=options
+        )
+        if not on_cpu:
+            fix_addresses(model)
 
-        def run(x: Any, y: Any, sample_weight: Any) -> Any:
-            y_pred = model(x, training=True)
-            args = (x, y, y_pred, sample_weight)
-            loss = model.compute_loss(*args, True) if plan.loss_mode else model.compute_loss(*args)
-            scaled = loss if plan.scale is None else plan.scale(loss)
-            plan.apply(list(torch.autograd.grad(scaled, plan.weights, allow_unused=True)), plan.weights)
-            return loss.detach(), tree.map_leaves(lambda t: t.detach(), y_pred)
+    def __call__(self, batch: Any) -> Any:
+        """Makes one step."""
+        return self._run(self._one, batch) if self._fits(batch) else self.eager(batch)
 
-        self.run = torch.compile(run, fullgraph=True, dynamic=False, options=options)
+    def several(self, batches: list[Any]) -> Any:
+        """Makes a step with each of several batches, a few in one compiled call."""
+        logs, foreign = None, isinstance(self.model.optimizer, torch.optim.Optimizer)
+        while batches:
+            some, batches = batches[:UNROLLED], batches[UNROLLED:]
+            if len(some) == UNROLLED and not foreign and all(map(self._fits, some)):
+                logs = self._run(self._several, some)
+            else:
+                for batch in some:
+                    logs = self(batch)
+        return logs
 
-    def __call__(self, data: Any) -> Any:
-        x, y, sample_weight = unpack_x_y_sample_weight(data)
-        signature = [None if t is None else (t.shape, t.dtype) for t in tree.leaves((x, y, sample_weight))]
-        if self.signature is None:
-            self.signature = signature
-        if self.failed or signature != self.signature:
-            return step.training_step(self.model, data)
+    def _fits(self, batch: Any) -> bool:
+        return not self.failed and form_of(batch) == self.form
+
+    def _run(self, function: Callable[[Any], Any], data: Any) -> Any:
         try:
-            loss, y_pred = self.run(x, y, sample_weight)
+            logs = function(data)
         except Exception as error:
             self.failed = True
-            print(f"Not compiled, running eagerly: {type(error).__name__}: {str(error).strip().splitlines()[0]}", flush=True)
-            return step.training_step(self.model, data)
-        return step.count(self.model, x, y, y_pred, sample_weight, loss)
+            logs = self.several(data) if function is self._several else self.eager(data)  # what is wrong with the step itself is raised
+            warnings.warn(f"Model {self.model.name!r} trains without torch.compile: {reason_of(error)}", stacklevel=4)
+            return logs
+        self.model._plan.take_left()
+        return logs
 
 
-def training_stepper(model: Any) -> Any:
-    """Returns what makes a training step: eager, or compiled where `jit_compile=True` asks for it."""
+def training_stepper(model: Any, head: Any, wanted: bool) -> Any:
+    """Returns what makes a training step: compiled where that is wanted and possible, else eager.
+
+    Args:
+        model: a compiled model with a plan.
+        head: a full batch; batches of its form are compiled.
+        wanted: whether to compile.
+    """
     eager = step.stepper(model, "train_step", step.training_step)
-    if model.jit_compile is not True or model.run_eagerly or not step.is_default(model, "train_step"):
-        return eager
-    if isinstance(model.optimizer, torch.optim.Optimizer) or any(w._backward_hooks for w in model.trainable_weights):
+    if not wanted or model.run_eagerly or any(w._backward_hooks for w in model.trainable_weights):
         return eager
     kept = model.__dict__.get("_compiled_step")
-    if kept is None or kept.model is not model or kept.plan_key != plan_key(model):
-        kept = model.__dict__["_compiled_step"] = CompiledStep(model)
+    if kept is None or kept.model is not model or kept.key != key_of(model):
+        make_state(model, head)
+        kept = model.__dict__["_compiled_step"] = CompiledStep(model, eager)
+    kept.form = form_of(head)
     return kept
 
 
-def plan_key(model: Any) -> Any:
+def several(run: Any) -> Callable[[list[Any]], Any]:
+    """Returns what makes a step with each of several batches."""
+    if isinstance(run, CompiledStep):
+        return run.several
+
+    def one_by_one(batches: list[Any]) -> Any:
+        logs = None
+        for batch in batches:
+            logs = run(batch)
+        return logs
+
+    return one_by_one
+
+
+def make_state(model: Any, head: Any) -> None:
+    """Makes what a step would otherwise make at its first run: metrics matched with outputs, sums on their device."""
+    x, y, _ = unpack_x_y_sample_weight(head)
+    losses, metrics = model._compile_loss, model._compile_metrics
+    device = next(iter(model.trainable_weights)).device
+    if y is not None and any(part is not None and part._parts is None for part in (losses, metrics)):
+        with looking():
+            y_pred = model(x, training=True)
+        for part in (losses, metrics):
+            if part is not None and part._parts is None:
+                part.build(y, y_pred)
+    for metric in parts_of(model.metrics):
+        if isinstance(metric, LossTracker):
+            metric._fold()
+            metric.sums(device)
+        elif metric._device != device:
+            metric._move(device)
+
+
+def parts_of(metrics: Iterable[Any]) -> Iterator[Metric]:
+    """Yields the metrics in a list, with those that they hold."""
+    for metric in metrics:
+        yield from (metric,) if isinstance(metric, Metric) else ()
+        yield from parts_of(metric._metrics if isinstance(metric, Metric) else metric.metrics)
+
+
+def fix_addresses(model: Any) -> None:
+    """Tells CUDA graphs that the optimizer's and the metrics' state stays where it is."""
+    tensors = [t for m in parts_of(model.metrics) for t in (*m._variables, getattr(m, "_sums", None))]
+    optimizer = model.optimizer
+    tensors += [] if isinstance(optimizer, torch.optim.Optimizer) else optimizer._tensors()
+    for tensor in tensors:
+        if isinstance(tensor, torch.Tensor):
+            torch._dynamo.mark_static_address(tensor)
+
+
+def form_of(batch: Any) -> list[Any]:
+    """Returns shapes and dtypes of a batch."""
+    return [None if t is None else (t.shape, t.dtype) for t in tree.leaves(batch)]
+
+
+def key_of(model: Any) -> Any:
     """Returns what a compiled step was made for."""
-    return (id(model.optimizer), id(model._compile_loss), tuple(id(w) for w in model._plan.weights))
+    parts = (model.optimizer, model._compile_loss, model._compile_metrics, model._loss_tracker, *model._plan.weights)
+    return tuple(map(id, parts))
+
+
+def reason_of(error: Exception) -> str:
+    """Returns in one line why compiling failed, with the line of the user's source where it is known."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    frames = getattr(error, "real_stack", None) or []
+    own = [f for f in frames if "hornbeam" not in f.filename and "torch" not in f.filename] or list(frames)
+    where = f" ({own[-1].filename}:{own[-1].lineno}: {own[-1].line})" if own else ""
+    return f"{type(error).__name__}: {lines[0].strip() if lines else 'no reason given'}{where}"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -13,15 +15,18 @@ import torch
 from hornbeam.core.weights import to_numpy
 from hornbeam.graph import tree
 from hornbeam.training import data, preflight, step
-from hornbeam.training.arrays import as_nest, as_tensor
 from hornbeam.training.callbacks import CallbackList, History, ProgbarLogger
 from hornbeam.training.compile import named_in_order
-from hornbeam.training.jit import training_stepper
+from hornbeam.training.jit import several, training_stepper
+from hornbeam.training.jit_choice import wants_compiling
 from hornbeam.training.memory import KeptMemory
-from hornbeam.training.prepare import device_of, divide, place, prepare
+from hornbeam.training.nonfinite import Watch
+from hornbeam.training.on_batch import predict_on_batch
+from hornbeam.training.prepare import divide, place, prepare
 from hornbeam.training.progress import Progress, clock
 from hornbeam.training.randomness import LoopStream, stream_of
 from hornbeam.training.results import LazyLogs, read_results
+from hornbeam.training.state import Run, resume
 
 
 def fit(
@@ -66,44 +71,71 @@ def fit(
         callbacks, add_history=True, add_progbar=verbose != 0, model=self, verbose=verbose, epochs=epochs, steps=steps
     )
     display, each, stream = _display(hooks), hooks.each["train"], stream_of(self)
+    run = self.__dict__["_run"] = Run(initial_epoch, source, hooks, stream, source.head())
     logs: Any = None
     self.stop_training = False
-    with KeptMemory():
-        hooks.on_train_begin()
-        orders = data.orders(stream, source, shuffle)
-        for epoch, batches in zip(
-            range(initial_epoch, epochs), data.epochs(source, orders, steps_per_epoch, stream.pause), strict=False
-        ):
-            self.reset_metrics()
-            hooks.on_epoch_begin(epoch)
-            run, done, logs = _begin_epoch(self), 0, None
-            with stream:
-                for batch in batches:
-                    if each:
-                        _call(each, "on_train_batch_begin", stream, done, {})
-                    logs = run(batch)
-                    done += 1
-                    if each:
-                        _call(each, "on_train_batch_end", stream, done - 1, LazyLogs(partial(read_results, self, logs)))
-                        if self.stop_training:
-                            break
-                    if clock() >= display.due:
-                        display.show(done, partial(read_results, self, logs))
-            short = not done or (done < (steps_per_epoch or 0) and getattr(source, "once", False) and not self.stop_training)
-            if short:
-                warnings.warn(f"The data ended after {done} batches of epoch {epoch + 1}; training stops.", stacklevel=2)
-            if done:
-                logs = read_results(self, logs)
-                if held_out is not None and _is_due(validation_freq, epoch):
-                    logs.update(
-                        {f"val_{k}": v for k, v in _evaluate(self, held_out, validation_steps, hooks, Progress()).items()}
-                    )
-                display.end(done, logs)
-                hooks.on_epoch_end(epoch, logs)
-            if self.stop_training or short:
-                break
-        _finish(self, hooks, logs)
+    try:
+        with KeptMemory(), Watch(self) as watch:
+            hooks.on_train_begin()
+            if not resume(self, run):
+                run.compiled = wants_compiling(self, run.head, steps and steps * (epochs - initial_epoch), verbose)
+            passes = data.epochs(source, data.orders(stream, source, shuffle), steps_per_epoch, stream.pause, run.step)
+            for run.epoch, batches in zip(range(run.epoch, epochs), passes, strict=False):
+                if run.step:
+                    display.begin(run.epoch, epochs, steps)
+                else:
+                    self.reset_metrics()
+                    hooks.on_epoch_begin(run.epoch)
+                logs = _train(self, run, batches, display, each, watch)
+                done, epoch, run.epoch, run.step = run.step, run.epoch, run.epoch + 1, 0
+                if done:
+                    logs = read_results(self, logs)
+                    if held_out is not None and _is_due(validation_freq, epoch):
+                        found = _evaluate(self, held_out, validation_steps, hooks, Progress())
+                        logs.update({f"val_{k}": v for k, v in found.items()})
+                    display.end(done, logs)
+                    hooks.on_epoch_end(epoch, logs)
+                if self.stop_training:
+                    break
+                if not done or (source.once and done < (steps_per_epoch or 0)):
+                    warnings.warn(f"The data ended after {done} batches of epoch {epoch + 1}; training stops.", stacklevel=2)
+                    break
+            if getattr(self.optimizer, "use_ema", False):
+                self.optimizer.finalize_variable_values(self._plan.weights)
+            hooks.on_train_end(logs)
+    finally:
+        display.close()
+        source.close()
+        self.__dict__.pop("_run", None)
+        for weight in self._plan.weights if self._plan is not None else ():
+            weight.grad = None
     return hooks.find(History)
+
+
+def _train(self: Any, run: Run, batches: Any, display: Progress, each: list[Any], watch: Watch) -> Any:
+    """The steps of one epoch; returns what the last one returned."""
+    self.__dict__["_plan"] = step.Plan(self)
+    at_once, stream, done, logs = self.steps_per_execution, run.stream, run.step, None
+    advance = watch.begin(run.epoch, training_stepper(self, run.head, run.compiled), done)
+    if at_once > 1:
+        batches, advance = grouped(batches, at_once), several(advance)
+    with stream:
+        for batch in batches:
+            if each:
+                _call(each, "on_train_batch_begin", stream, done, {})
+            logs = advance(batch)
+            if watch.active:
+                watch.saw(batch)
+            done += 1 if at_once == 1 else len(batch)
+            run.step = done
+            if each:
+                _call(each, "on_train_batch_end", stream, done - 1, LazyLogs(partial(read_results, self, logs)))
+                if self.stop_training:
+                    break
+            if clock() >= display.due:
+                display.show(done, partial(read_results, self, logs))
+    watch.look()
+    return logs
 
 
 def evaluate(
@@ -210,75 +242,18 @@ def predict(
     return tree.pack(found[0], flat)
 
 
-def predict_on_batch(self: Any, x: Any) -> Any:
-    """Returns the model's outputs for one batch, as NumPy arrays in the outputs' nest."""
-    inputs = as_tensor(x) if isinstance(x, (np.ndarray, torch.Tensor)) else as_nest(x, "x")
-    device = device_of(self)
-    if device is not None and device.type != "cpu":
-        inputs = tree.map_leaves(lambda t: t.to(device), inputs)
-    with torch.no_grad():
-        y = (
-            self(inputs, training=False)
-            if step.is_default(self, "predict_step")
-            else self.predict_step(data.pack_x_y_sample_weight(inputs))
-        )
-    if type(y) is torch.Tensor and y.dtype is torch.float32 and y.device.type == "cpu" and not y.requires_grad:
-        result = y.numpy()
-        return result.copy() if _shares(y, inputs) else result
-    return tree.map_leaves(lambda t: to_numpy(t).copy() if _shares(t, inputs) else to_numpy(t), y)
-
-
-def train_on_batch(
-    self: Any, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None, return_dict: bool = False
-) -> Any:
-    """Makes one training step and returns the batch's loss and metrics.
-
-    Args:
-        x, y, sample_weight: one batch.
-        class_weight: weight by class number.
-        return_dict: whether the results come by name.
-    """
-    preflight.check_compiled(self, "train_on_batch")
-    source = data.Arrays(x, y, sample_weight, class_weight=class_weight)
-    source.batch_size = source.rows
-    prepare(self, source, None, single=True)
-    self.reset_metrics()
-    with stream_of(self):
-        logs = _begin_epoch(self)(next(next(data.epochs(source, None, None, nullcontext))))
-    logs = read_results(self, logs)
-    return logs if return_dict else named_in_order(self, logs)
-
-
-def test_on_batch(
-    self: Any, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False  # noqa: PT028 - Keras's name, no test
-) -> Any:  # fmt: skip
-    """Evaluates one batch and returns its loss and metrics; arguments as in `train_on_batch`."""
-    preflight.check_compiled(self, "test_on_batch")
-    source = data.Arrays(x, y, sample_weight)
-    source.batch_size = source.rows
-    prepare(self, source, None, training=False, single=True)
-    self.reset_metrics()
-    with torch.no_grad():
-        logs = step.stepper(self, "test_step", step.testing_step)(next(next(data.epochs(source, None, None, nullcontext))))
-    logs = read_results(self, logs)
-    return logs if return_dict else named_in_order(self, logs)
-
-
 # -- around the loops
 
 
-def _begin_epoch(self: Any) -> Any:
-    """Returns what makes a step, with the weights that are trainable now."""
-    self.__dict__["_plan"] = step.Plan(self)
-    return training_stepper(self)
+def grouped(batches: Iterable[Any], count: int) -> Iterator[list[Any]]:
+    """Yields batches in lists of `count`, the last one shorter where they end.
 
-
-def _finish(self: Any, hooks: CallbackList, logs: Any) -> None:
-    for weight in self._plan.weights:
-        weight.grad = None
-    if getattr(self.optimizer, "use_ema", False):
-        self.optimizer.finalize_variable_values(self._plan.weights)
-    hooks.on_train_end(logs)
+    >>> list(grouped("abcde", 2))
+    [['a', 'b'], ['c', 'd'], ['e']]
+    """
+    batches = iter(batches)
+    while group := list(itertools.islice(batches, count)):
+        yield group
 
 
 def _call(hooks: list[Any], name: str, stream: LoopStream, *args: Any) -> None:
@@ -294,8 +269,3 @@ def _display(hooks: CallbackList) -> Progress:
 
 def _is_due(every: Any, epoch: int) -> bool:
     return (epoch + 1) % every == 0 if isinstance(every, int) else (epoch + 1) in every
-
-
-def _shares(output: torch.Tensor, inputs: Any) -> bool:
-    place = output.untyped_storage().data_ptr()
-    return any(isinstance(t, torch.Tensor) and t.untyped_storage().data_ptr() == place for t in tree.leaves(inputs))

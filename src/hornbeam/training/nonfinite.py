@@ -56,16 +56,20 @@ class Watch:
     def __exit__(self, *error: Any) -> None:
         self.end()
 
-    def begin(self, epoch: int, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
-        """Begins an epoch; returns what makes its steps: `run`, or with `debug_nan` the same under hooks."""
-        self.epoch, self.done, self.looked = epoch, 0, 0
-        self.batches.clear()
+    def begin(self, epoch: int, run: Callable[[Any], Any], done: int = 0) -> Callable[[Any], Any]:
+        """Begins an epoch, or goes on after the steps done; returns what makes its steps: `run`, or with `debug_nan` under hooks."""
+        self.epoch, self.done, self.looked = epoch, done, done
+        self.batches = deque(maxlen=0)
         self._point(0)
         return self._debugged(run) if self.debug else run
 
     def saw(self, batch: Any) -> None:
-        """Is told of each step after it was made."""
-        if not self.done:
+        """Is told of each step after it was made; of steps made together by a list of their batches."""
+        for one in batch if type(batch) is list else (batch,):
+            self._saw(one)
+
+    def _saw(self, batch: Any) -> None:
+        if not self.batches.maxlen:
             self.batches = deque(maxlen=_how_many_to_keep(batch))
         self.batches.append(batch)
         self.done = done = self.done + 1

@@ -56,6 +56,16 @@ class LoopStream:
         """Returns the context in which the user's stream is back: swapping is its own inverse."""
         return self
 
+    def state_dict(self) -> dict[str, Any]:
+        """Returns a copy of the state, while the stream is paused."""
+        return {"seed": self.seed, "passes": self.passes, "cpu": self._cpu.clone(), "cuda": dict(self._cuda)}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Puts back what `state_dict` returned, while the stream is paused; torch's present seed no longer counts."""
+        self.key = _seed_key()
+        self.seed, self.passes = state["seed"], state["passes"]
+        self._cpu, self._cuda = state["cpu"].clone(), dict(state["cuda"])
+
     def order(self, rows: int) -> torch.Tensor:
         """Returns the next pass's order of rows."""
         mixed = (self.seed * 6364136223846793005 + self.passes * 1442695040888963407 + 1) % 2**63

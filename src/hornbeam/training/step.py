@@ -33,7 +33,7 @@ class Plan:
         optimizer = model.optimizer
         self.apply: Callable[..., Any]
         if isinstance(optimizer, torch.optim.Optimizer):
-            self.apply = lambda grads, weights: optimizer.step()
+            self.apply = self._foreign_step
             self.scale = None
         else:
             if self.weights:
@@ -44,6 +44,23 @@ class Plan:
         own = type(model)
         self.own_metrics = own.compute_metrics is not compute_metrics or "compute_metrics" in model.__dict__
         self.loss_mode = "training" in inspect.signature(model.compute_loss).parameters
+        self.optimizer = optimizer
+        self.left: list[Any] | None = None
+
+    def _foreign_step(self, grads: list[Any], weights: list[Any]) -> None:
+        """A step of a torch.optim optimizer; in compiled code gradients are left, for `take_left` to use outside."""
+        if torch.compiler.is_compiling():
+            self.left = grads
+        else:
+            self.optimizer.step()
+
+    def take_left(self) -> None:
+        """Makes the step of a torch.optim optimizer with the gradients that a compiled step left."""
+        if self.left is not None:
+            for weight, grad in zip(self.weights, self.left, strict=True):
+                weight.grad = grad
+            self.left = None
+            self.optimizer.step()
 
     def has_losses(self) -> bool:
         """Returns whether there are penalties, or losses that layers added in the last call."""
@@ -60,10 +77,15 @@ def training_step(self: Any, data: Any) -> Any:
     else:
         loss = self.compute_loss(x, y, y_pred, sample_weight)
     weights = plan.weights
-    for weight in weights:
-        weight.grad = None
-    backward(loss if plan.scale is None else plan.scale(loss))
-    plan.apply([weight.grad for weight in weights], weights)
+    scaled = loss if plan.scale is None else plan.scale(loss)
+    if torch.compiler.is_compiling():
+        grads = list(torch.autograd.grad(scaled, weights, allow_unused=True))
+    else:
+        for weight in weights:
+            weight.grad = None
+        backward(scaled)
+        grads = [weight.grad for weight in weights]
+    plan.apply(grads, weights)
     return count(self, x, y, y_pred, sample_weight, loss)
 
 

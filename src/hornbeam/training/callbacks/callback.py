@@ -201,6 +201,9 @@ class CallbackList(Callback):
         if model is not None:
             self.set_model(model)
 
+    _calling: tuple[str, tuple[Any, ...]] | None = None  # the call that is being made of all callbacks
+    _at: int = 0
+
     def append(self, callback: Any) -> None:
         """Adds a callback at the end."""
         self.callbacks.append(callback)
@@ -219,18 +222,29 @@ class CallbackList(Callback):
         return named
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the states of all callbacks by class name ("LambdaCallback", "LambdaCallback_2", …)."""
-        return {name: c.state_dict() if hasattr(c, "state_dict") else state_of(c) for name, c in self._named().items()}
+        """Returns the states of all callbacks by class name ("LambdaCallback", "LambdaCallback_2", …).
+
+        Asked for by a callback while all are called, it also tells of the call that those after that one still wait for.
+        """
+        named = self._named()
+        state = {name: c.state_dict() if hasattr(c, "state_dict") else state_of(c) for name, c in named.items()}
+        if self._calling is not None:
+            state["waiting"] = {"names": list(named)[self._at + 1 :], "call": copy.deepcopy(self._calling)}
+        return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Puts back what `state_dict` returned; callbacks that have no state in it go on as they are."""
-        named = self._named()
+        named, waiting = self._named(), state.get("waiting")
+        state = {name: kept for name, kept in state.items() if name != "waiting"}
         if missing := state.keys() - named.keys():
             warnings.warn(f"The state tells of callbacks that this run has not: {', '.join(sorted(missing))}.", stacklevel=2)
         for name, callback in named.items():
             if name in state:
                 load = getattr(callback, "load_state_dict", None) or vars(callback).update
                 load(state[name])
+        for name in waiting["names"] if waiting else ():
+            moment, args = waiting["call"]
+            getattr(named[name], moment)(*args)
 
     def find(self, kind: type) -> Any:
         """Returns the first callback of a class, or None."""
@@ -244,8 +258,10 @@ def _to_all(name: str) -> Callable[..., None]:
     def call(self: CallbackList, *args: Any, logs: Any = None) -> None:
         if not name.startswith("set_") and (len(args) == places or args[places] is None):
             args = (*args[:places], {} if logs is None else logs)
-        for callback in self.callbacks:
+        self._calling = None if name.startswith("set_") else (name, args)
+        for self._at, callback in enumerate(self.callbacks):
             getattr(callback, name)(*args)
+        self._calling = None
 
     call.__name__, call.__doc__ = name, getattr(Callback, name).__doc__
     return call
