@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from hornbeam.core.layer import Layer
 from hornbeam.graph import tree
-from hornbeam.graph.node import Node, Ref
-from hornbeam.inspect import cost_run
-from hornbeam.inspect.cost_optimizer import slot_bytes
+from hornbeam.graph.node import Node, Ref, Spec
+from hornbeam.inspect.cost_frames import Work
+from hornbeam.inspect.cost_run import StepRun, run_step
+from hornbeam.inspect.cost_stand_ins import parameters, sizes_of
 from hornbeam.inspect.given import arguments_of, graph_for
 from hornbeam.inspect.table import Row, weights_of
 from hornbeam.inspect.units import bytes_of, count_text, short_memory
@@ -184,6 +186,9 @@ class Cost(CallCost):
         ]  # fmt: skip
 
 
+# What fake tensors raise where the module's Python asks for a value.
+_UNKNOWABLE = (torch._subclasses.fake_tensor.DataDependentOutputException,
+               torch._subclasses.fake_tensor.DynamicOutputShapeException)  # fmt: skip
 _SUMMED = ("macs_forward", "macs_backward", "elements", "activation_bytes", "output_bytes", "params", "weight_bytes",
            "gradient_bytes", "optimizer_bytes")  # fmt: skip
 
@@ -223,7 +228,8 @@ def cost_of(
 
 def _arguments(module: nn.Module, inputs: Any) -> tuple[Any, Any]:
     """The arguments of the module's call, with a Spec for each tensor; the module is built where it was not."""
-    if inputs is not None and all(m.built for m in module.modules() if isinstance(m, Layer)):
+    built = all(m.built for m in module.modules() if isinstance(m, Layer)) and not any(map(is_lazy, parameters(module)))
+    if inputs is not None and built:
         return arguments_of(module, inputs, "cost")
     graph = graph_for(module, inputs, "cost")
     if inputs is not None:
@@ -242,35 +248,49 @@ def _squares(outputs: Any) -> torch.Tensor | None:
 
 
 def _cost(module: nn.Module, args: Any, kwargs: Any, batch: int, training: bool, optimizer: Any) -> Cost:
-    update: dict[str, Any] = {}
-
-    def after(run: cost_run.StepRun, weights: dict[int, torch.Tensor]) -> None:
-        update["slots"] = slot_bytes(optimizer, weights) if training else {}
-        update["gradients"] = {key: w.grad.untyped_storage().nbytes() for key, w in weights.items() if w.grad is not None}
-
-    run = cost_run.run_step(module, args, kwargs, batch, training, _squares if training else None, after)
+    loss = _squares if training else None
+    real = False
+    try:
+        run = run_step(module, args, kwargs, batch, training, loss, optimizer)
+    except _UNKNOWABLE:
+        real = True
+        run = run_step(module, args, kwargs, batch, training, loss, optimizer, real=True)
     made = Cost(run.root.name, type(module).__name__, batch_size=batch, training=training)
     made._model, made.input_bytes = module, run.input_bytes
+    made.notes = _notes(args, kwargs, batch, real)
     seen: dict[int, str] = {}
-    _fill(made, run.root, update, {})
+    _fill(made, run.root, run, {})
     for work in run.root.inner:
-        _list(made, work, 0, update, seen)
+        _list(made, work, 0, run, seen)
+    made.optimizer_bytes = run.slot_bytes
     made.peak_bytes = run.memory.peak + made.weight_bytes + made.input_bytes + made.optimizer_bytes + _buffer_bytes(module)
     return made
 
 
+def _notes(args: Any, kwargs: Any, batch: int, real: bool) -> list[str]:
+    notes = []
+    specs = [s for s in tree.leaves((args, kwargs)) if isinstance(s, Spec)]
+    sizes = {size for s in specs if not s.is_number for d, size in zip(s.shape, sizes_of(s, batch), strict=True) if d is None}
+    if sizes - {batch}:
+        shown = ", ".join(map(str, sorted(sizes - {batch})))
+        notes.append(f"Axes of the inputs that vary, besides the batch, were taken as {shown}: give `inputs` with their sizes.")
+    if real:
+        notes.append("The model's Python looks at values, so it was run on random ones: other values may cost more or less.")
+    return notes
+
+
 def _buffer_bytes(module: nn.Module) -> int:
     counted = {id(w) for w in weights_of(module)}
-    rest = {id(v): v for v in cost_run.parameters(module) if id(v) not in counted}
+    rest = {id(v): v for v in parameters(module) if id(v) not in counted}
     return sum(v.numel() * v.element_size() for v in rest.values())
 
 
-def _list(cost: Cost, work: cost_run.Work, depth: int, update: dict[str, Any], seen: dict[int, str]) -> None:
+def _list(cost: Cost, work: Work, depth: int, run: StepRun, seen: dict[int, str]) -> None:
     if not work.name:
         return
     made = CallCost(work.name, type(work.module).__name__ if work.module is not None else "function", work.path, depth)
     before = dict(seen)
-    _fill(made, work, update, seen)
+    _fill(made, work, run, seen)
     cost.calls_made.append(made)
     keys: list[Any] = [(id(work.owner), id(work.module) if work.module is not None else work.name)]
     keys += [id(work.module)] if work.module is not None else []
@@ -278,10 +298,10 @@ def _list(cost: Cost, work: cost_run.Work, depth: int, update: dict[str, Any], s
     for key in keys:
         cost._known.setdefault(key, []).append(made)
     for inner in work.inner:
-        _list(cost, inner, depth + 1, update, before)
+        _list(cost, inner, depth + 1, run, before)
 
 
-def _fill(made: CallCost, work: cost_run.Work, update: dict[str, Any], seen: dict[int, str]) -> None:
+def _fill(made: CallCost, work: Work, run: StepRun, seen: dict[int, str]) -> None:
     """Writes a call's figures; weights that an earlier call had are counted there."""
     made.macs_forward, made.macs_backward = work.total("forward"), work.total("backward")
     made.elements, made.activation_bytes, made.output_bytes = work.total("elements"), work.total("kept"), work.total("written")
@@ -292,5 +312,5 @@ def _fill(made: CallCost, work: cost_run.Work, update: dict[str, Any], seen: dic
         seen[id(w)] = made.name
         made.params += w.numel()
         made.weight_bytes += w.numel() * w.element_size()
-        made.gradient_bytes += update.get("gradients", {}).get(id(w), 0)
-        made.optimizer_bytes += update.get("slots", {}).get(id(w), 0)
+        made.gradient_bytes += run.gradients.get(id(w), 0)
+        made.optimizer_bytes += run.slots.get(id(w), 0)
