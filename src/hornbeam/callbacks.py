@@ -14,3 +14,4 @@ from hornbeam.training.callbacks import RemoteMonitor as RemoteMonitor
 from hornbeam.training.callbacks import SwapEMAWeights as SwapEMAWeights
 from hornbeam.training.callbacks import TensorBoard as TensorBoard
 from hornbeam.training.callbacks import TerminateOnNaN as TerminateOnNaN
+from hornbeam.training.callbacks import TorchScheduler as TorchScheduler

@@ -15,6 +15,8 @@ from hornbeam.optimizers.adam import Adamax as Adamax
 from hornbeam.optimizers.adam import AdamW as AdamW
 from hornbeam.optimizers.adam import Nadam as Nadam
 from hornbeam.optimizers.base import Optimizer as Optimizer
+from hornbeam.optimizers.from_torch import TorchOptimizer as TorchOptimizer
+from hornbeam.optimizers.from_torch import is_torch as _is_torch
 from hornbeam.optimizers.ftrl import Ftrl as Ftrl
 from hornbeam.optimizers.lamb import Lamb as Lamb
 from hornbeam.optimizers.lion import Lion as Lion
@@ -39,13 +41,16 @@ def get(identifier: Any) -> Any:
     """Returns the optimizer for a name, a config, a class or an optimizer; None stays None.
 
     Args:
-        identifier: such as "adam", {"class_name": "Adam", "config": {...}}, `Adam`, `Adam(0.01)`.
+        identifier: such as "adam", {"class_name": "Adam", "config": {...}}, `Adam`, `Adam(0.01)`; or an optimizer of torch, its
+            class, or a function that makes one of a list of weights, such as `lambda weights: torch.optim.SGD(weights, lr=0.1)`.
 
     >>> get("rmsprop")
     <RMSprop learning_rate=0.001, iterations=0>
     """
     if isinstance(identifier, dict):
         return deserialize(identifier)
+    if _is_torch(identifier):
+        return TorchOptimizer(identifier)
     if isinstance(identifier, str) and identifier not in _known.names():
         lower = identifier.lower()
         identifier = lower if lower in _known.names() else identifier

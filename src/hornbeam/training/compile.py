@@ -23,11 +23,14 @@ def compile(
     """Says how the model is trained.
 
     Args:
-        optimizer: name, optimizer, or any `torch.optim` optimizer.
-        loss: name, loss, function `f(y_true, y_pred)` or torch loss module; for several outputs a list or dictionary of such.
-        loss_weights: factors of the losses, as a list or dictionary.
-        metrics: metrics by name, object or function; "accuracy" and "crossentropy" become the kind that the shapes need.
-        weighted_metrics: metrics that take sample weights.
+        optimizer: name, optimizer, or an optimizer of torch, as an object, a class, or a function that makes one of the model's
+            weights: `lambda weights: torch.optim.SGD(weights, lr=0.1)`.
+        loss: name, loss, function `f(y_true, y_pred)`, torch loss module or function of `torch.nn.functional`; for several
+            outputs a list, a dictionary by their names, or a nest of their form, in which None stands for no loss.
+        loss_weights: factors of the losses, likewise.
+        metrics: list of metrics by name, object, function or of torchmetrics; for several outputs likewise, with a list for each;
+            "accuracy" and "crossentropy" become the kind that the shapes need.
+        weighted_metrics: metrics that take sample weights, likewise.
         run_eagerly: never compile a step.
         steps_per_execution: steps that are made together, between two looks at callbacks; compiled steps get faster.
         jit_compile: True compiles the whole training step with torch.compile; "auto" does so where a count of kernels and planned
@@ -53,10 +56,10 @@ def compile(
     for name, value in (("metrics", metrics), ("weighted_metrics", weighted_metrics)):
         if value is not None and not isinstance(value, (list, tuple, dict)):
             raise ValueError(f"`{name}` must be a list or a dictionary, such as {name}=[{value!r}]. Received: {describe(value)}")
-    chosen = optimizer if isinstance(optimizer, torch.optim.Optimizer) else optimizers.get(optimizer)
-    if auto_scale_loss and self.dtype_policy.name == "mixed_float16" and not hasattr(chosen, "inner_optimizer"):
-        scaled = getattr(optimizers, "LossScaleOptimizer", None)
-        chosen = scaled(chosen) if scaled is not None and not isinstance(chosen, torch.optim.Optimizer) else chosen
+    scales = auto_scale_loss and self.dtype_policy.name == "mixed_float16" and not hasattr(optimizer, "inner_optimizer")
+    chosen = optimizer if isinstance(optimizer, torch.optim.Optimizer) and not scales else optimizers.get(optimizer)
+    if scales and chosen is not None:
+        chosen = optimizers.LossScaleOptimizer(chosen)
     names = getattr(type(self), "output_names", None) and known_output_names(self)
     self.__dict__.update(
         optimizer=chosen,

@@ -14,3 +14,4 @@ from hornbeam.training.callbacks.simple import LambdaCallback as LambdaCallback
 from hornbeam.training.callbacks.simple import LearningRateScheduler as LearningRateScheduler
 from hornbeam.training.callbacks.simple import TerminateOnNaN as TerminateOnNaN
 from hornbeam.training.callbacks.tensorboard import TensorBoard as TensorBoard
+from hornbeam.training.callbacks.torch_schedule import TorchScheduler as TorchScheduler
