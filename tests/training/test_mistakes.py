@@ -182,7 +182,7 @@ MISTAKES = {
         lambda: heads().fit(X, [X[:, :1], CLASSES], class_weight={0: 2.0}),
         "`class_weight` needs a model with a single output",
     ),
-    "stream changes form": (lambda: compiled().fit(ragged(1)), "A batch has another form than the first one"),
+    "stream changes form": (lambda: compiled().fit(ragged(1)), "Batch 1 has another form than the first one"),
     "wrong width": (lambda: heads().fit(X[:, :2], [X[:, :1], CLASSES]), "'price'"),
 }
 

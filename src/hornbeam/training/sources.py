@@ -1,0 +1,336 @@
+"""Where batches come from: arrays in memory and streams. Each knows its position and goes on from one that is put back."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+
+from hornbeam.core.errors import describe
+from hornbeam.graph import tree
+from hornbeam.training.arrays import as_nest, check_lengths
+from hornbeam.training.packing import Form, as_batch, class_weights, moved, pack_x_y_sample_weight, weighted
+from hornbeam.training.streams import UserStreams, seed_of, seed_streams
+
+
+class Passes:
+    """Numbers the passes over data, and gives each its order of rows.
+
+    Args:
+        stream: the LoopStream that counts a model's passes; without one, each source counts its own from 0.
+        shuffle: whether rows come in a random order.
+        chunk: rows that stay together, or None.
+    """
+
+    def __init__(self, stream: Any = None, shuffle: bool = False, chunk: int | None = None) -> None:
+        self.stream, self.shuffle, self.chunk, self.count = stream, shuffle, chunk, 0
+
+    def next(self) -> int:
+        """Returns the number of the pass that begins."""
+        owner, name = (self, "count") if self.stream is None else (self.stream, "passes")
+        number = getattr(owner, name)
+        setattr(owner, name, number + 1)
+        return number
+
+    def order(self, rows: int, number: int) -> torch.Tensor | None:
+        """Returns the order of rows of a pass, a function of the stream's seed and the pass's number."""
+        if not self.shuffle:
+            return None
+        counted, self.stream.passes = self.stream.passes, number
+        try:
+            return self.stream.order(rows) if self.chunk is None else self.stream.order_of_chunks(self.chunk, rows)
+        finally:
+            self.stream.passes = counted
+
+
+class Source:
+    """What all sources share: passes over the data, the position in them, the device that batches go to.
+
+    Attributes:
+        steps: batches of a pass, or None where that is unknown or endless.
+        rows: samples of a pass, or None.
+        once: whether the data can be read only once.
+    """
+
+    steps: int | None = None
+    rows: int | None = None
+    once = False
+    device: torch.device | None = None
+
+    def __init__(self) -> None:
+        self._pass, self._batch, self._number = 0, 0, None
+        self._wanted: dict[str, Any] | None = None
+
+    def head(self, rows: int | None = None) -> Any:
+        """Returns the first rows or the first batch, to be looked at; it does not count as read."""
+        raise NotImplementedError
+
+    def to(self, device: torch.device | None) -> None:
+        """Lets batches be moved to a device as they come."""
+        self.device = device
+
+    def position(self) -> dict[str, Any]:
+        """Returns what `seek` takes: passes finished, batches given of this one, the number that its order is made from."""
+        if self._wanted is not None:
+            return dict(self._wanted)
+        return {"pass": self._pass, "batch": self._batch, "number": self._number}
+
+    def seek(self, position: dict[str, Any]) -> None:
+        """Lets the next `passes` go on after the batches that had been given when `position()` was asked."""
+        self._wanted = dict(position)
+
+    def close(self) -> None:
+        """Ends the worker processes and threads; the source can be read again."""
+
+    def passes(self, orders: Passes | None, pause: Callable[[], Any]) -> Iterator[Iterator[Any]]:
+        """Yields, pass by pass, an iterator over the batches; `pause` is open while the user's own code runs."""
+        orders = orders or Passes()
+        at, self._wanted = self._wanted or {}, None
+        self._pass, self._number, skip = at.get("pass", 0), at.get("number"), at.get("batch", 0)
+        while True:
+            if self._number is None:
+                self._number = orders.next()
+            self._batch = skip
+            number = self._number
+            batches = self._batches(orders, number, skip, pause, at)
+            yield self._counted(moved(batches, self.device) if self.device is not None else batches)
+            if self._number is number:
+                self._end_pass()
+            skip, at = 0, {}
+
+    def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
+        for batch in batches:
+            self._batch += 1
+            yield batch
+        self._end_pass()
+
+    def around(self, batches: Iterator[Any], pause: Any) -> Iterator[Any]:
+        """Yields an epoch's batches; sources call what is to be called at its beginning and end."""
+        return batches
+
+    def explained(self, error: Exception) -> Exception:
+        """Returns the error to raise for one that a step raised: names the batch where it has another form than the first one."""
+        return error
+
+    def _end_pass(self) -> None:
+        self._pass, self._batch, self._number = self._pass + 1, 0, None
+
+    def _batches(self, orders: Passes, number: int, skip: int, pause: Any, at: dict[str, Any]) -> Iterator[Any]:
+        raise NotImplementedError
+
+
+class Arrays(Source):
+    """Arrays and tensors in memory: converted once, then sliced by rows.
+
+    Args:
+        x, y, sample_weight: nests of arrays of equal length.
+        batch_size: rows of a batch.
+        class_weight: weight of each class, by number.
+    """
+
+    def __init__(
+        self, x: Any, y: Any = None, sample_weight: Any = None, batch_size: int | None = None, class_weight: Any = None
+    ) -> None:
+        super().__init__()
+        x, y, sample_weight = as_nest(x, "x"), as_nest(y, "y"), as_nest(sample_weight, "sample_weight")
+        rows = check_lengths({"x": x, "y": y, "sample_weight": sample_weight})
+        if class_weight is not None:
+            sample_weight = class_weights(y, class_weight, sample_weight)
+        self.nest = pack_x_y_sample_weight(x, y, sample_weight)
+        self.flat = tree.leaves(self.nest)
+        self.batch_size = batch_size or 32
+        self.rows, self.steps = rows, -(-rows // self.batch_size)
+
+    rows: int
+    steps: int
+
+    def head(self, rows: int | None = None) -> Any:
+        """Returns the first rows (one batch unless given), to be looked at."""
+        return tree.pack(self.nest, [None if t is None else t[: rows or self.batch_size] for t in self.flat])
+
+    def _batches(self, orders: Passes, number: int, skip: int, pause: Any, at: dict[str, Any]) -> Iterator[Any]:
+        cut, nest = self._cut(orders.order(self.rows, number), skip * self.batch_size), self.nest
+        if type(nest) is tuple and len(nest) == len(self.flat) and all(a is b for a, b in zip(nest, self.flat, strict=True)):
+            return map(tuple, cut)
+        return (tree.pack(nest, list(batch)) for batch in cut)
+
+    def _cut(self, order: torch.Tensor | None, start: int) -> Iterator[Any]:
+        size, flat = self.batch_size, self.flat
+        if start >= self.rows:
+            return iter(())
+        if order is None:
+            return zip(*[itertools.repeat(None) if t is None else t[start:].split(size) for t in flat], strict=False)
+        order = order[start:].to(next(t.device for t in flat if t is not None))
+        if all(t is not None and t.device == order.device for t in flat):
+            return ([t.index_select(0, index) for t in flat] for index in order.split(size))
+        return ([None if t is None else t.index_select(0, index.to(t.device)) for t in flat] for index in order.split(size))
+
+
+class Stream(Source):
+    """Anything that gives batches one after another: a DataLoader, a generator, any iterable.
+
+    Its code runs with the user's random stream, never with the training loop's.
+    """
+
+    def __init__(self, source: Any, class_weight: Any = None) -> None:
+        super().__init__()
+        self.source, self.class_weight = source, class_weight
+        self.once = isinstance(source, Iterator)
+        self.steps = length_of(source)
+        self._form = Form()
+        self._started: Iterator[Any] | None = None
+        self._streams: UserStreams | None = None
+        self._head: Any = None
+        self._ahead: list[Any] = []
+        self._loader: Any = None
+
+    def head(self, rows: int | None = None) -> Any:
+        """Returns the first batch; it is read once, and kept for the first pass."""
+        if self._head is None:
+            self._begin({})
+            try:
+                self._head = self._converted(next(self._started or iter(())), 0)
+            except StopIteration:
+                raise ValueError(f"There is nothing to train on: {describe(self.source)} gave no batch.") from None
+            self._ahead.append(self._head)
+        return self._head
+
+    def position(self) -> dict[str, Any]:
+        """Also holds the user's random streams as they were when the pass began, and the state of a loader that has one."""
+        found = super().position()
+        if self._wanted is None:
+            found["streams"] = self._streams if self._number is not None or self._ahead else None
+            if hasattr(self.source, "state_dict"):
+                found["loader"] = self._loader if self._ahead else self.source.state_dict()
+        return found
+
+    def seek(self, position: dict[str, Any]) -> None:
+        super().seek(position)
+        if not self.once:
+            self._started = None
+            self._ahead.clear()
+
+    def explained(self, error: Exception) -> Exception:
+        return self._form.explained(error)
+
+    def _begin(self, at: dict[str, Any]) -> None:
+        if at.get("loader") is not None and hasattr(self.source, "load_state_dict"):
+            self.source.load_state_dict(at["loader"])
+        elif hasattr(self.source, "state_dict"):
+            self._loader = self.source.state_dict()
+        self._streams = UserStreams()
+        self._started = iter(self.source)
+
+    def _batches(self, orders: Passes, number: int, skip: int, pause: Any, at: dict[str, Any]) -> Iterator[Any]:
+        count = 0
+        with pause():
+            if skip or at.get("streams") is not None:
+                self._go_back(skip, at)
+                count = skip
+            elif self._started is None:
+                self._begin({})
+        it, ahead = self._started, self._ahead
+        self._started = it if self.once else None
+        assert it is not None
+        while True:
+            with pause():
+                try:
+                    batch = ahead.pop() if ahead else self._converted(next(it), count)
+                except StopIteration:
+                    break
+                except Exception as error:
+                    error.add_note(f"While batch {count} of pass {self._pass + 1} over the data was read.")
+                    raise
+            count += 1
+            yield batch
+
+    def _go_back(self, skip: int, at: dict[str, Any]) -> None:
+        """Starts the pass anew as it was started then, and reads past the batches that had been given."""
+        with UserStreams():
+            if at.get("streams") is not None:
+                at["streams"].put_back()
+            if self._started is None:
+                self._begin(at)
+            self._streams = at.get("streams")
+            if at.get("loader") is None and skip:
+                for _ in itertools.islice(self._started or (), skip - len(self._ahead)):
+                    pass
+                self._ahead.clear()
+
+    def _converted(self, batch: Any, count: int) -> Any:
+        return weighted(self._form.check(as_batch(batch), count), self.class_weight)
+
+
+class Items(Source):
+    """What gives batch i by `source[i]`: a PyDataset, or any object with `__getitem__` and a length.
+
+    An item is made with the global random streams seeded by (torch's seed, pass, item), so that it does not matter who makes it.
+    """
+
+    def __init__(self, source: Any, class_weight: Any = None) -> None:
+        super().__init__()
+        self.source, self.class_weight = source, class_weight
+        self.steps = length_of(source)
+        self._form = Form()
+        self._head: Any = None
+
+    def head(self, rows: int | None = None) -> Any:
+        """Returns item 0."""
+        if self._head is None:
+            if self.steps == 0:
+                raise ValueError(f"There is nothing to train on: {describe(self.source)} has no batch.")
+            self._head = self._finished(self._made(seed_of(torch.initial_seed(), 0, 0), 0), 0)
+        return self._head
+
+    def explained(self, error: Exception) -> Exception:
+        return self._form.explained(error)
+
+    def around(self, batches: Iterator[Any], pause: Any) -> Iterator[Any]:
+        with pause():
+            call_if_there(self.source, "on_epoch_begin")
+        yield from batches
+        with pause():
+            call_if_there(self.source, "on_epoch_end")
+
+    def _batches(self, orders: Passes, number: int, skip: int, pause: Any, at: dict[str, Any]) -> Iterator[Any]:
+        self.steps = steps = length_of(self.source)
+        order = orders.order(steps, number) if steps is not None else None
+        items = range(steps) if steps is not None else itertools.count()
+        with pause():
+            seed = torch.initial_seed()
+        for count, item in enumerate(itertools.islice(items if order is None else order.tolist(), skip, None), skip):
+            with pause():
+                try:
+                    batch = self._finished(self._made(seed_of(seed, number, item), item), count)
+                except Exception as error:
+                    error.add_note(f"While batch {count} of pass {self._pass + 1} over the data was made: item {item}.")
+                    raise
+            yield batch
+
+    def _made(self, seed: int, item: int) -> Any:
+        with UserStreams():
+            seed_streams(seed)
+            return self.source[item]
+
+    def _finished(self, batch: Any, count: int) -> Any:
+        return weighted(self._form.check(as_batch(batch), count), self.class_weight)
+
+
+def length_of(source: Any) -> int | None:
+    """Returns how many batches a source says it has, or None."""
+    if hasattr(type(source), "num_batches"):
+        return source.num_batches
+    try:
+        count = len(source)
+    except (TypeError, NotImplementedError):
+        return None
+    return count
+
+
+def call_if_there(source: Any, name: str) -> None:
+    """Calls a method that a source may have."""
+    method = getattr(source, name, None)
+    if method is not None:
+        method()
