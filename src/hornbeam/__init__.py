@@ -26,8 +26,11 @@ from hornbeam.core.operation import Function as Function
 from hornbeam.core.operation import Operation as Operation
 from hornbeam.core.stateless import StatelessScope as StatelessScope
 from hornbeam.core.weights import Variable as Variable
+from hornbeam.export.source import Source as Source
+from hornbeam.export.source import to_source as to_source
 from hornbeam.graph.symbolic import SymbolicTensor as KerasTensor  # noqa: F401
 from hornbeam.initializers import Initializer as Initializer
+from hornbeam.inspect.explorer import explore as explore
 from hornbeam.layers.input import Input as Input
 from hornbeam.losses import Loss as Loss
 from hornbeam.metrics import Metric as Metric

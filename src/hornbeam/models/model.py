@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import nn
 
 from hornbeam.core.errors import did_you_mean
@@ -141,9 +142,21 @@ class Model(Layer):
             self.build(input_shape)
         print_summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
 
+    def explore(self, to_file: Any = None, inputs: Any = None, batch_size: int = 1) -> Any:
+        """Makes a page on which the model can be walked through; see `hornbeam.explore`."""
+        from hornbeam.inspect.explorer import explore  # needed only here
+
+        return explore(self, to_file, inputs, batch_size)
+
     def to_json(self, **kwargs: Any) -> str:
         """Returns the model's config as JSON text; `kwargs` go to `json.dumps`."""
         return json.dumps(serialize_keras_object(self), **kwargs)
+
+    def to_source(self, style: str | None = None, training: bool = False, inputs: Any = None) -> Any:
+        """Returns the model as source code: see `hornbeam.to_source`."""
+        from hornbeam.export.source import to_source  # only needed here
+
+        return to_source(self, inputs, style, training)
 
     def reset_states(self) -> None:
         """Sets the state of every stateful recurrent layer to zeros."""
@@ -179,6 +192,14 @@ class Model(Layer):
     get_training_state, set_training_state = state.get_training_state, state.set_training_state
     train_step, test_step, predict_step = step.train_step, step.test_step, step.predict_step
     compute_loss, compute_metrics = step.compute_loss, step.compute_metrics
+
+    @property
+    def trainable_weights(self) -> list[Any]:
+        """The weights that learn; a compiled step knows them already."""
+        plan = self._plan
+        return plan.weights if plan is not None and torch.compiler.is_compiling() else super().trainable_weights
+
+    trainable_variables = trainable_weights
 
     def __getstate__(self) -> dict[str, Any]:
         return {k: v for k, v in super().__getstate__().items() if k not in ("_plan", "_compiled_step", "_run", "_resumed")}

@@ -1,0 +1,95 @@
+"""One generated file: what it imports, the functions and classes it defines, and its main part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hornbeam.export.folding import Function
+from hornbeam.export.naming import Names, class_name, identifier
+from hornbeam.export.objects import Objects
+
+_IMPORTS = {
+    "base64": "import base64", "zlib": "import zlib",
+    "torch": "import torch", "F": "import torch.nn.functional as F", "nn": "from torch import nn",
+    "numpy": "import numpy as np",
+    "keras": "import hornbeam as keras", "layers": "from hornbeam import layers",
+}  # fmt: skip
+_STANDARD = ("base64", "zlib", "pathlib")
+
+
+class File:
+    """Collects the parts of a file.
+
+    Args:
+        header: the docstring's lines.
+        write_nested: writes a function (or class) that makes a nested model, from (file, model, name).
+    """
+
+    def __init__(self, header: list[str], write_nested: Callable[[File, Any, str], str]) -> None:
+        self.header = header
+        self.names = Names()
+        self.objects = Objects(self.names)
+        self.functions: list[Function] = []
+        self.definitions: list[str] = []
+        self.main: list[str] = []
+        self.function_text: Callable[[File, Function], str] = lambda file, function: ""
+        self._nested: dict[int, tuple[str, Any]] = {}
+        self._write_nested = write_nested
+
+    def model_function(self, model: Any) -> str:
+        """Returns the call of the function that makes a nested model, or of its class."""
+        if id(model) not in self._nested:
+            named = model.name if getattr(model, "_named", False) else type(model).__name__
+            name = self.names.take(f"make_{identifier(named, 'part')}")
+            self._nested[id(model)] = (name, model)
+            self.definitions.append(self._write_nested(self, model, name))
+        return f"{self._nested[id(model)][0]}()"
+
+    def model_class(self, model: Any) -> str:
+        """Returns the name of the class that is a nested model."""
+        if id(model) not in self._nested:
+            named = model.name if getattr(model, "_named", False) else type(model).__name__
+            name = self.names.take(class_name(named, "Part"))
+            self._nested[id(model)] = (name, model)
+            self.definitions.append(self._write_nested(self, model, name))
+        return self._nested[id(model)][0]
+
+    def busy(self) -> set[str]:
+        """The names that values may not have."""
+        return self.names.taken - {"x", "y", "z"}
+
+    def text(self) -> str:
+        """Returns the file."""
+        functions = [self.function_text(self, f) for f in self.functions]
+        copies = list(dict.fromkeys(self.objects.own.copies))
+        parts = [*copies, *functions, *self.definitions]
+        blocks = [*self._head(), *("\n\n" + p for p in parts)]
+        body = "\n".join(self.main)
+        if parts and body:
+            body = "\n\n" + body
+        elif body:
+            body = "\n" + body
+        return "\n".join([*blocks, body]).rstrip() + "\n"
+
+    def _head(self) -> list[str]:
+        made = ['"""' + self.header[0]]
+        if len(self.header) > 1:
+            made += ["", *self.header[1:], '"""']
+        else:
+            made[0] += '"""'
+        own = self.objects.own.imports
+        known = [k for k in _IMPORTS if k in self.objects.imports]
+        groups = [
+            [_IMPORTS[k] for k in known if k in _STANDARD],
+            [_IMPORTS[k] for k in known if k not in _STANDARD],
+            [i for i in own if i not in _IMPORTS.values()],
+        ]
+        for group in groups:
+            if group:
+                made += ["", *_sorted(dict.fromkeys(group))]
+        return made
+
+
+def _sorted(lines: Any) -> list[str]:
+    return sorted(lines, key=lambda line: (line.startswith("from"), line))

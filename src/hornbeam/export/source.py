@@ -1,0 +1,128 @@
+"""`to_source`: a model as the source code that a person would write for it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+
+from hornbeam.core import registry
+from hornbeam.core.errors import did_you_mean
+from hornbeam.export import source_functional, source_sequential
+from hornbeam.export.file import File
+from hornbeam.export.parts import View
+from hornbeam.inspect.given import graph_for
+
+_HEADER = "A model in the {} style, as hornbeam.to_source writes it."
+STYLES = ("sequential", "functional", "subclassing", "torch")
+
+
+class Source(str):
+    """Generated source code: a string that shows itself as code in a notebook, and knows how to be saved."""
+
+    __slots__ = ()
+
+    @property
+    def code(self) -> str:
+        """The text."""
+        return str(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the text to a file; a file that stood there is replaced whole or not at all."""
+        target = os.path.realpath(path)
+        descriptor, temporary = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".source-")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(self)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, os.stat(target).st_mode & 0o7777 if os.path.exists(target) else 0o666 & ~_umask())
+            os.replace(temporary, target)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+
+    def _repr_markdown_(self) -> str:
+        return f"```python\n{self}```"
+
+    def _repr_html_(self) -> str:
+        import html
+
+        return f"<pre><code>{html.escape(self)}</code></pre>"
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def to_source(module: nn.Module, inputs: Any = None, style: str | None = None, training: bool = False) -> Source:
+    """Returns a model as source code.
+
+    Args:
+        module: any module. Sequential and functional models know their graph; others are recorded by running them once on an
+            empty batch.
+        inputs: for a module that was not called yet: a shape with None where an axis varies, an example tensor, an `Input`, or a
+            nest of such.
+        style: "sequential", "functional" or "subclassing": as people write the model in that style; the code makes a model that
+            takes the same weights. "torch", or None: plain PyTorch, which needs no Hornbeam and loads the same `state_dict`.
+        training: whether the training loop that `fit` ran is written too (plain PyTorch only).
+
+    Raises:
+        ValueError: the style cannot hold the model, or a layer cannot be written; the message names the layer and says why.
+
+    >>> from hornbeam.layers import Dense
+    >>> from hornbeam.models import Sequential
+    >>> print(to_source(Sequential([Dense(4, input_shape=(8,), activation="relu"), Dense(2)]), style="functional"))
+    \"\"\"A model in the functional style, as hornbeam.to_source writes it.\"\"\"
+    <BLANKLINE>
+    import hornbeam as keras
+    from hornbeam import layers
+    <BLANKLINE>
+    inputs = keras.Input(shape=(8,))
+    x = layers.Dense(4, activation="relu")(inputs)
+    outputs = layers.Dense(2)(x)
+    model = keras.Model(inputs, outputs)
+    <BLANKLINE>
+    """
+    if style is not None and style not in STYLES:
+        known = ", ".join(f'"{s}"' for s in STYLES)
+        raise ValueError(f"to_source knows the styles {known}.{did_you_mean(style, STYLES)} Received: style={style!r}")
+    view = View(module, graph_for(module, inputs, "to_source"))
+    with _unseen():
+        if style == "functional":
+            return Source(_functional(view).text())
+        if style == "sequential":
+            return Source(_sequential(view).text())
+    raise NotImplementedError
+
+
+@contextmanager
+def _unseen() -> Iterator[None]:
+    """Leaves the counters of names and torch's generator as they were: layers made to be compared draw from both."""
+    counters, generator = dict(registry._counters), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        registry._counters.clear()
+        registry._counters.update(counters)
+        torch.set_rng_state(generator)
+
+
+def _functional(view: View) -> File:
+    file = File([_HEADER.format("functional")], source_functional.write_function)
+    file.function_text = source_functional.function_text
+    source_functional.write(file, view)
+    return file
+
+
+def _sequential(view: View) -> File:
+    file = File([_HEADER.format("sequential")], source_sequential.write_function)
+    source_sequential.write(file, view)
+    return file
