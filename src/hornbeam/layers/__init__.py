@@ -103,6 +103,7 @@ from hornbeam.layers.resizing import ZeroPadding3D as ZeroPadding3D
 from hornbeam.layers.serialization import deserialize as deserialize
 from hornbeam.layers.serialization import serialize as serialize
 from hornbeam.layers.spectral_normalization import SpectralNormalization as SpectralNormalization
+from hornbeam.layers.torch_module import TorchModuleWrapper as TorchModuleWrapper
 from hornbeam.layers.wrappers import Bidirectional as Bidirectional
 from hornbeam.layers.wrappers import TimeDistributed as TimeDistributed
 from hornbeam.layers.wrappers import Wrapper as Wrapper

@@ -10,15 +10,17 @@ from hornbeam import optimizers
 from hornbeam.core import registry
 from hornbeam.core.errors import describe, did_you_mean
 from hornbeam.core.layer import Layer
+from hornbeam.training.arguments import refuse, strict
 from hornbeam.training.nonfinite import CHOICES
 from hornbeam.training.outputs import CompileLoss, CompileMetrics
 from hornbeam.training.tracker import LossTracker
 
 
+@strict
 def compile(
     self: Any, optimizer: Any = "rmsprop", loss: Any = None, loss_weights: Any = None, metrics: Any = None,
     weighted_metrics: Any = None, run_eagerly: bool = False, steps_per_execution: int = 1, jit_compile: bool | str = "auto",
-    auto_scale_loss: bool = True, *, on_nonfinite: str = "warn", debug_nan: bool = False,
+    auto_scale_loss: bool = True, *, on_nonfinite: str = "warn", debug_nan: bool = False, **others: Any,
 ) -> None:  # fmt: skip
     """Says how the model is trained.
 
@@ -46,6 +48,7 @@ def compile(
     >>> sorted(model.fit(torch.ones(8, 2), torch.ones(8, 1), verbose=0).history)
     ['loss', 'mae']
     """
+    refuse(compile, others)
     if not isinstance(steps_per_execution, int) or steps_per_execution < 1:
         raise ValueError(f"`steps_per_execution` must be a positive integer. Received: {steps_per_execution!r}")
     if jit_compile not in (True, False, "auto", None):
