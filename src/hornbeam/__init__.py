@@ -36,6 +36,9 @@ from hornbeam.losses import Loss as Loss
 from hornbeam.metrics import Metric as Metric
 from hornbeam.models import Model as Model
 from hornbeam.models import Sequential as Sequential
+from hornbeam.models.any_module import evaluate as evaluate
+from hornbeam.models.any_module import fit as fit
+from hornbeam.models.any_module import predict as predict
 from hornbeam.optimizers import Optimizer as Optimizer
 from hornbeam.regularizers import Regularizer as Regularizer
 
