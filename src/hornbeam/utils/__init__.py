@@ -24,17 +24,22 @@ from hornbeam.utils.sessions import get_source_inputs as get_source_inputs
 from hornbeam.utils.sessions import is_keras_tensor as is_keras_tensor
 
 if TYPE_CHECKING:
+    from hornbeam.inspect.history import plot_history as plot_history
     from hornbeam.inspect.plot import model_to_dot as model_to_dot
     from hornbeam.inspect.plot import plot_model as plot_model
     from hornbeam.utils import vis_utils as vis_utils
 
 CustomObjectScope = custom_object_scope
-_LAZY = ("model_to_dot", "plot_model")
+_LAZY = {
+    "model_to_dot": "hornbeam.inspect.plot",
+    "plot_history": "hornbeam.inspect.history",
+    "plot_model": "hornbeam.inspect.plot",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name in _LAZY:
-        return getattr(importlib.import_module("hornbeam.inspect.plot"), name)
+        return getattr(importlib.import_module(_LAZY[name]), name)
     if name == "vis_utils":
         return importlib.import_module("hornbeam.utils.vis_utils")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -219,6 +219,7 @@ def test_averaged_weights(swap_on_epoch):
     np.testing.assert_allclose(ours[1], theirs[1], rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:.*not finite")
 @pytest.mark.parametrize("at", [0, 13, 39])
 def test_stop_at_nan(at, capsys):
     def run(lib, api):

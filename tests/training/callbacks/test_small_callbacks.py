@@ -144,6 +144,7 @@ def test_only_the_web():
         RemoteMonitor("file:///etc")
 
 
+@pytest.mark.filterwarnings("ignore:.*not finite")
 def test_a_nan_where_a_look_costs_a_wait(capsys):
     y = np.eye(4, dtype="float32")[Y]
     y[3] = np.nan

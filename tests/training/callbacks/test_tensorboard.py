@@ -111,6 +111,7 @@ def test_images_of_a_convolution(tmp_path):
     assert picture.width * picture.height >= 6 * 9  # six kernels of 3 × 3 side by side
 
 
+@pytest.mark.filterwarnings("ignore:.*not finite")
 def test_weights_that_are_no_numbers(tmp_path):
     fit(TensorBoard(tmp_path, histogram_freq=1, write_images=True), validation_data=None, more=[Break()], epochs=1)
     assert "net/e/kernel/histogram" not in read(tmp_path / "train").Tags()["histograms"]

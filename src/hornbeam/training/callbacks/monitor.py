@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import operator
-import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -13,15 +12,8 @@ import torch
 
 from hornbeam.core.errors import did_you_mean
 from hornbeam.core.registry import public
+from hornbeam.metrics.direction import grows
 from hornbeam.training.callbacks.callback import Callback
-
-# What the class of a metric, or the name of a result that is no metric's, says about which way is better.
-_GROWS = re.compile(
-    r"acc(uracy)?(_|$)|auc|precision|recall|score|iou|correlation|similarity|sensitivity|specificity|true_?|^f1|fbeta|r2"
-)
-_FALLS = re.compile(
-    r"loss|error|crossentropy|hinge|divergence|poisson|perplexity|false_?|(^|_)(mse|mae|mape|msle|rmse|kld|nll)(_|$)"
-)
 
 
 class MonitorCallback(Callback):
@@ -54,9 +46,9 @@ class MonitorCallback(Callback):
 
     def _find_direction(self) -> Callable[[float, float], bool]:
         if self.monitor_op is None:
-            grows = self.mode == "max" or (self.mode == "auto" and self._grows())
-            self.monitor_op = operator.gt if grows else operator.lt
-            self.min_delta = self.min_delta if grows else -self.min_delta
+            up = self.mode == "max" or (self.mode == "auto" and self._grows())
+            self.monitor_op = operator.gt if up else operator.lt
+            self.min_delta = self.min_delta if up else -self.min_delta
         return self.monitor_op
 
     def _grows(self) -> bool:
@@ -67,11 +59,9 @@ class MonitorCallback(Callback):
             return direction == "up"
         kind = type(metric).__name__.lower() if metric is not None else ""
         own = getattr(getattr(metric, "_fn", None), "__name__", "")
-        for text in (kind, own, name):
-            if _GROWS.search(text):
-                return True
-            if _FALLS.search(text):
-                return False
+        found = next((g for g in map(grows, (kind, own, name)) if g is not None), None)
+        if found is not None:
+            return found
         raise ValueError(
             f"{type(self).__name__} watches {self.monitor!r}, and nothing says whether more of it is better. Pass `mode='max'` "
             "where it should grow, `mode='min'` where it should fall."
