@@ -28,7 +28,7 @@ def clean(value: Any, most: int = LONGEST) -> str:
     """
     text = str(value)
     text = text if len(text) <= most else text[: most - 1] + "…"
-    return "".join(c if c.isprintable() else "?" for c in text)
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def named_weights(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -50,9 +50,10 @@ def config_of(layer: nn.Module) -> tuple[dict[str, str], dict[str, str]]:
     >>> config_of(Dense(4, activation="relu"))[0]
     {'units': '4', 'activation': "'relu'"}
     """
+    kind: Any = type(layer)
     try:
         config = layer.get_config()  # type: ignore[operator]
-        defaults = signature_defaults(type(layer))
+        defaults = signature_defaults(kind)
     except Exception:  # a user's own get_config may ask for what is not there yet
         return {}, {}
     told: dict[str, str] = {}

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
-from hornbeam.core import calls, registry, stateless
+from hornbeam.core import calls, card, registry, stateless
 from hornbeam.core import dtype as dtypes
 from hornbeam.core.errors import unknown_arguments
 from hornbeam.core.init_args import is_builtin
@@ -359,6 +359,7 @@ class Layer(WeightedModule, Operation):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>" if not self._modules else super().__repr__()
 
+    _repr_html_, __rich__ = card.html, card.rich_text
 
 _SIMPLE = frozenset(("training", "mask"))
 

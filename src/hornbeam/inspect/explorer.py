@@ -66,7 +66,8 @@ class Explorer:
 
 
 def explore(
-    model: nn.Module, to_file: str | os.PathLike[str] | None = None, inputs: Any = None, batch_size: int = 1
+    model: nn.Module, to_file: str | os.PathLike[str] | None = None, inputs: Any = None, batch_size: int = 1,
+    cost: bool = True,
 ) -> Explorer:  # fmt: skip
     """Makes a page on which a model can be walked through: one file that needs no network and no other file.
 
@@ -79,6 +80,7 @@ def explore(
         inputs: what a module that has not been called yet is called with: a shape such as (None, 32), an example tensor, an
             `Input`, or a nest of such.
         batch_size: how many samples FLOPs and memory are counted for.
+        cost: whether these are told; to count them, the model runs once on tensors without memory, some milliseconds a call.
 
     Returns:
         The page; notebooks show it. It has `html` and `save(path)`.
@@ -92,7 +94,8 @@ def explore(
     if to_file is not None and not os.fspath(to_file).lower().endswith((".html", ".htm")):
         raise ValueError(f"explore writes a page: the file's name ends with .html. Received: to_file={os.fspath(to_file)!r}")
     diagram = diagram_of(model, expand_nested=True, graph=graph_for(model, inputs, "explore"))
-    page = Explorer(diagram, html_of(page_data(diagram, model, *costs(model, diagram, inputs, batch_size))))
+    told = costs(model, diagram, inputs, batch_size) if cost else ({}, "")
+    page = Explorer(diagram, html_of(page_data(diagram, model, *told)))
     if to_file is not None:
         page.save(to_file)
     return page

@@ -142,11 +142,21 @@ class Model(Layer):
             self.build(input_shape)
         print_summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
 
-    def explore(self, to_file: Any = None, inputs: Any = None, batch_size: int = 1) -> Any:
+    def explore(self, to_file: Any = None, inputs: Any = None, batch_size: int = 1, cost: bool = True) -> Any:
         """Makes a page on which the model can be walked through; see `hornbeam.explore`."""
         from hornbeam.inspect.explorer import explore  # needed only here
 
-        return explore(self, to_file, inputs, batch_size)
+        return explore(self, to_file, inputs, batch_size, cost)
+
+    def _repr_html_(self) -> str:
+        from hornbeam.inspect.reprs import html  # needed only here
+
+        return html(self)
+
+    def __rich__(self) -> Any:
+        from hornbeam.inspect.reprs import rich_table  # needed only here
+
+        return rich_table(self)
 
     def to_json(self, **kwargs: Any) -> str:
         """Returns the model's config as JSON text; `kwargs` go to `json.dumps`."""
