@@ -8,7 +8,6 @@ run again, without leaving a trace, with hooks that stop at the first number whi
 from __future__ import annotations
 
 import math
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,12 +18,14 @@ from torch import Tensor, nn
 
 from hornbeam.core.clean import clean_context
 from hornbeam.graph import tree
-from hornbeam.graph.context import setting
 from hornbeam.training.arrays import named_leaves
 from hornbeam.training.data import unpack_x_y_sample_weight
+from hornbeam.training.labels import warn
+from hornbeam.training.trial import first_bad_row, leaving_no_trace, path_of, rows_of, spoils
 
 LOOK = 64
 KEPT_BYTES = 64 << 20
+_DATA = "the data"
 CHOICES = ("warn", "raise", "ignore")
 
 
@@ -43,12 +44,17 @@ class Watch:
         self.debug = bool(getattr(model, "debug_nan", False))
         self.choice = "raise" if self.debug else getattr(model, "on_nonfinite", "warn")
         self.active = self.choice != "ignore"
+        self.told = False
         self.epoch = self.done = self.looked = 0
+        self.again: Callable[[int], Any] | None = None
         self.batches: deque[Any] = deque(maxlen=0)
         self.optimizers = [o for o in _optimizers_in(model.optimizer) if hasattr(o, "found_inf")] if self.active else []
         with clean_context():
             self.flags = torch.zeros(LOOK, device=_device_of(model))
         self.each_flag = self.flags.unbind()
+        self.weights = [w for w in model.trainable_weights if type(w.data) is Tensor] if self.active else []
+        small = sum(w.numel() * w.element_size() for w in self.weights) <= KEPT_BYTES
+        self.good = [w.detach().clone() for w in self.weights] if small else None
 
     def __enter__(self) -> Watch:
         return self
@@ -56,9 +62,21 @@ class Watch:
     def __exit__(self, *error: Any) -> None:
         self.end()
 
-    def begin(self, epoch: int, run: Callable[[Any], Any], done: int = 0) -> Callable[[Any], Any]:
-        """Begins an epoch, or goes on after the steps done; returns what makes its steps: `run`, or with `debug_nan` under hooks."""
-        self.epoch, self.done, self.looked = epoch, done, done
+    def begin(
+        self, epoch: int, run: Callable[[Any], Any], done: int = 0, again: Callable[[int], Any] | None = None
+    ) -> Callable[[Any], Any]:
+        """Begins an epoch.
+
+        Args:
+            epoch: the epoch's number, from 0.
+            run: what makes a step.
+            done: steps of this epoch that were made before.
+            again: what returns a batch of this epoch by its number; without it the last 64 batches are kept (at most 64 MiB).
+
+        Returns:
+            `run`, or with `debug_nan` the same under hooks.
+        """
+        self.epoch, self.done, self.looked, self.again = epoch, done, done, again
         self.batches = deque(maxlen=0)
         self._point(0)
         return self._debugged(run) if self.debug else run
@@ -69,9 +87,10 @@ class Watch:
             self._saw(one)
 
     def _saw(self, batch: Any) -> None:
-        if not self.batches.maxlen:
-            self.batches = deque(maxlen=_how_many_to_keep(batch))
-        self.batches.append(batch)
+        if self.again is None:
+            if not self.batches.maxlen:
+                self.batches = deque(maxlen=_how_many_to_keep(batch))
+            self.batches.append(batch)
         self.done = done = self.done + 1
         if done - self.looked == LOOK:
             self.look()
@@ -90,13 +109,16 @@ class Watch:
         by_loss = self.model._loss_tracker.first_nonfinite()
         by_gradient = self.looked + noted.index(1.0) if 1.0 in noted else None
         found = [index for index in (by_loss, by_gradient) if index is not None]
-        if found:
-            self._report(min(found))
         self.looked = self.done
-        if self.active:
-            if 1.0 in noted:
-                self.flags.zero_()
-            self._point(0)
+        if 1.0 in noted:
+            self.flags.zero_()
+        self._point(0)
+        if not found and self.good:
+            torch._foreach_copy_(self.good, [w.detach() for w in self.weights])
+        elif found and not self.told:
+            self.told = True
+            self._report(min(found), seen_late=by_gradient is None)
+            self.good = None
 
     def end(self) -> None:
         """Takes everything back that `begin` changed."""
@@ -105,34 +127,57 @@ class Watch:
         self.batches.clear()
         self.active = False
 
-    def _report(self, first: int) -> None:
-        """Says once what is wrong, beginning with the first bad step of the epoch."""
-        faults = ((i, first_fault(self.model, batch)) for i, batch in self._suspects(first))
-        where, found = next(((i, fault) for i, fault in faults if fault is not None), (first, None))
+    def _report(self, first: int, seen_late: bool) -> None:
+        """Says once what is wrong, beginning with the first bad step of the epoch.
+
+        Args:
+            first: the step.
+            seen_late: whether only the loss was watched, which a bad gradient spoils one step later.
+        """
+        with self._good_weights():
+            faults = [(i, first_fault(self.model, batch)) for i, batch in self._suspects(first, seen_late)]
+        where, found = next((each for each in faults if each[1] is not None), (first, None))
         text = (
             f"Numbers that are not finite in the training of model {self.model.name!r}, first in batch {where} (from 0) of epoch "
             f"{self.epoch + 1}: {found or _what_is_left(self.model)}."
         )
-        choice = self.choice
-        self.end()
-        if choice == "raise":
+        if (found or "").startswith(_DATA) and self.model.__dict__.get("_spoiled_data", False):
+            return  # the check before the first step has said so
+        if self.choice == "raise":
             raise FloatingPointError(text)
+        if _all_finite(self.model):
+            text = f"{text} Such steps change no weight."
         more = "compile(on_nonfinite='raise') makes it an error, compile(debug_nan=True) stops at the layer where it begins."
-        warnings.warn(f"{text} {more}", RuntimeWarning, stacklevel=4)
+        warn(f"{text} {more}", RuntimeWarning)
 
-    def _suspects(self, first: int) -> Iterator[tuple[int, Any]]:
+    @contextmanager
+    def _good_weights(self) -> Iterator[None]:
+        """Puts the weights of the last look in place, where a bad step has spoilt those of now (not all optimizers skip it)."""
+        if not self.good or _all_finite(self.model):
+            yield
+            return
+        now = [w.data for w in self.weights]
+        try:
+            for weight, good in zip(self.weights, self.good, strict=True):
+                weight.data = good
+            yield
+        finally:
+            for weight, old in zip(self.weights, now, strict=True):
+                weight.data = old
+
+    def _suspects(self, first: int, seen_late: bool) -> Iterator[tuple[int, Any]]:
         """The batches that are still kept among those whose gradients made the first bad update."""
         every = max([getattr(o, "gradient_accumulation_steps", None) or 1 for o in self.optimizers], default=1)
-        oldest = self.done - len(self.batches)
-        for index in range(max(first - every + 1, oldest, 0), first + 1):
-            yield index, self.batches[index - oldest]
+        oldest = self.done - len(self.batches) if self.again is None else 0
+        for index in range(max(first - every + 1 - seen_late, oldest, 0), first + 1):
+            yield index, self.batches[index - oldest] if self.again is None else self.again(index)
 
     def _debugged(self, run: Callable[[Any], Any]) -> Callable[[Any], Any]:
         model = self.model
 
         def step(batch: Any) -> Any:
             try:
-                check_data(batch)
+                check_data(model, batch)
                 with stopping_at_first(model):
                     logs = run(batch)
                 check_weights(model)
@@ -172,9 +217,10 @@ def _how_many_to_keep(batch: Any) -> int:
 def first_fault(model: Any, batch: Any) -> str | None:
     """Runs a training step's forward and backward pass on a batch, changing nothing; says where the first bad number arises."""
     try:
-        check_data(batch)
-        check_weights(model)
-        with _leaving_no_trace(model), stopping_at_first(model), torch.enable_grad():
+        check_data(model, batch)
+        if not _all_finite(model):
+            return _what_is_left(model)
+        with leaving_no_trace(model), stopping_at_first(model), torch.enable_grad():
             x, y, sample_weight = unpack_x_y_sample_weight(batch)
             y_pred = model(x, training=True)
             given = (x, y, y_pred, sample_weight)
@@ -187,13 +233,13 @@ def first_fault(model: Any, batch: Any) -> str | None:
     return None
 
 
-def check_data(batch: Any) -> None:
-    """Raises where a batch holds NaN or an infinity: names the argument and the row."""
+def check_data(model: Any, batch: Any) -> None:
+    """Raises where a batch holds NaN or an infinity that comes through to the loss: names the argument and the row."""
     for name, nest in zip(("x", "y", "sample_weight"), unpack_x_y_sample_weight(batch), strict=True):
         for leaf, value in named_leaves(nest, name):
-            found = bad_value(value)
-            if found is not None:
-                raise FloatingPointError(f"the data `{leaf}` holds {found}")
+            found = first_bad_row(value)
+            if found is not None and spoils(model, rows_of(batch, found[0])):
+                raise FloatingPointError(f"{_DATA} `{leaf}` holds {found[1]} in row {found[0]}")
 
 
 def check_weights(model: nn.Module) -> None:
@@ -201,7 +247,7 @@ def check_weights(model: nn.Module) -> None:
     for name, weight in model.named_parameters():
         found = bad_value(weight)
         if found is not None:
-            raise FloatingPointError(f"the weight {path_of(name)!r} holds {found.split(' in row')[0]}{_rate_hint(model)}")
+            raise FloatingPointError(f"the weight {path_of(name)!r} holds {found.split(' in row')[0]}")
 
 
 def bad_value(value: Any, minus_infinity: bool = True) -> str | None:
@@ -223,27 +269,27 @@ def bad_value(value: Any, minus_infinity: bool = True) -> str | None:
     return f"{value[tuple(index)].item()}{f' in row {index[0]}' if index else ''}"
 
 
-def path_of(name: str) -> str:
-    """Returns the path of a module or a weight by its name in torch's terms."""
-    return name.replace(".", "/")
-
-
 def _rate_hint(model: Any) -> str:
     """Blames the learning rate where weights have grown beyond all measure."""
     sizes = [w.detach().abs().nan_to_num(0.0, math.inf).max().item() for w in model.trainable_weights if w.numel()]
     largest = max(sizes, default=0.0)
     rate = getattr(model.optimizer, "learning_rate", None)
-    if largest < 1e6 or rate is None:
+    if rate is None or (largest < 1e6 and rate <= 1):
         return ""
-    return f"; weights reach {largest:.3g}, so the learning rate of {float(rate):.3g} may be too high"
+    reach = f"weights reach {largest:.3g}, so " if largest >= 1e6 else ""
+    return f"; {reach}the learning rate of {float(rate):.3g} may be too high"
 
 
-def _what_is_left(model: nn.Module) -> str:
+def _all_finite(model: Any) -> bool:
+    return all(bool(w.detach().isfinite().all()) for w in model.trainable_weights)
+
+
+def _what_is_left(model: Any) -> str:
     """What can be said where the batch is no longer there, or runs well now."""
     try:
         check_weights(model)
     except FloatingPointError as fault:
-        return str(fault)
+        return f"{fault} by now, so where it began cannot be told{_rate_hint(model)}"
     return "the weights are finite, and what made the numbers is no longer to be seen"
 
 
@@ -328,29 +374,3 @@ class _Finder:
                 raise FloatingPointError(f"the gradient of the weight {path_of(name)!r} holds {found.split(' in row')[0]}")
 
         return check
-
-
-@contextmanager
-def _leaving_no_trace(model: Any) -> Iterator[None]:
-    """Runs a block and puts back what a training step changes besides weights: buffers, metrics, gradients, random streams."""
-    states = [*model.buffers(), *(v for m in model.metrics for v in m.variables)]
-    kept = [(t, t.detach().clone()) for t in states if isinstance(t, Tensor)]
-    grads = [(p, p.grad) for p in model.parameters()]
-    losses = model._compile_loss
-    trackers = losses.metrics if losses is not None else None
-    devices = [torch.cuda.current_device()] if _device_of(model).type == "cuda" else []
-    try:
-        for p, _ in grads:
-            p.grad = None
-        if losses is not None:
-            losses.metrics = []
-        with torch.random.fork_rng(devices), setting(scratch=True, casts=None):
-            yield
-    finally:
-        if losses is not None:
-            losses.metrics = trackers
-        for p, grad in grads:
-            p.grad = grad
-        with torch.no_grad():
-            for tensor, value in kept:
-                tensor.copy_(value)

@@ -10,11 +10,11 @@ from hornbeam.core import dtype as dtypes
 from hornbeam.core.errors import describe
 from hornbeam.graph import symbolic, tree
 from hornbeam.graph.context import setting
+from hornbeam.training import step
 from hornbeam.training.arrays import named_leaves
 from hornbeam.training.data import Arrays, unpack_x_y_sample_weight
-
-_SPARSE = ("sparse_categorical_crossentropy", "SparseCategoricalCrossentropy")
-_BINARY = ("binary_crossentropy", "BinaryCrossentropy")
+from hornbeam.training.labels import check_held_out, check_labels, is_builtin, torch_name_of, warn
+from hornbeam.training.trial import check_activation, check_reach, first_bad_row, rows_of, spoils, try_out
 
 
 def check_compiled(model: Any, method: str) -> None:
@@ -76,23 +76,65 @@ def _unbuilt(module: Any) -> bool:
     return module.__dict__.get("built", True) is False and hasattr(module, "_inbound_nodes") and bool(module._declared_weights())
 
 
-def check_targets(model: Any, source: Any, outputs: Any) -> None:
+def examine(model: Any, source: Any, held_out: Any, outputs: Any, training: bool = True) -> None:
+    """Checks data against model and loss before the first step: an error where they cannot fit, a warning where they hardly do.
+
+    Args:
+        model: a compiled and built model.
+        source, held_out: the data, and the data of validation or None.
+        outputs: the model's outputs as symbols, or None where they are not known.
+        training: whether the model is to be trained.
+    """
+    plain = step.is_default(model, "compute_loss") and step.is_default(model, "train_step" if training else "test_step")
+    known = outputs is not None and not any(None in tuple(s.shape)[1:] for s in tree.leaves(outputs))
+    (x, y), tried = _few_rows(source), None
+    if plain and (not known or _is_new(model, training)):
+        tried = try_out(model, x)
+    for part in (source, held_out):
+        if part is not None:
+            shapes = outputs if known else tried[0] if tried is not None and part is source else None
+            check_targets(model, part, shapes, plain)
+    if not plain:
+        return
+    if known and model._compile_loss is not None and isinstance(source, Arrays) and isinstance(held_out, Arrays):
+        _check_held_out(model, source, held_out, outputs)
+    check_values(model, source)
+    if tried is not None and _is_new(model, training):
+        model.__dict__["_looked_at"] = (model.optimizer, model._compile_loss, training)
+        if model._compile_loss is not None and y is not None:
+            for name, loss, target, output in model._compile_loss.parts(y, tried[0]):
+                check_activation(name, loss, target, output)
+        if training:
+            check_reach(model, x, tried[0])
+
+
+def _few_rows(source: Any) -> tuple[Any, Any]:
+    """Returns inputs and targets of two rows."""
+    x, y, _ = unpack_x_y_sample_weight(source.head(2) if isinstance(source, Arrays) else source.head())
+    return rows_of(x, 0, 2), rows_of(y, 0, 2)
+
+
+def _is_new(model: Any, training: bool) -> bool:
+    """Whether this model was not yet looked at as it is compiled now."""
+    before = model.__dict__.get("_looked_at", (None, None, None))
+    return not all(a is b for a, b in zip(before, (model.optimizer, model._compile_loss, training), strict=True))
+
+
+def check_targets(model: Any, source: Any, outputs: Any, plain: bool = True) -> None:
     """Raises where targets do not fit outputs and loss: shapes, and for data in memory the range of class numbers."""
     compiled = model._compile_loss
-    _, y, _ = unpack_x_y_sample_weight(source.head(1) if isinstance(source, Arrays) else source.head())
+    _, y, _ = unpack_x_y_sample_weight(source.head(2) if isinstance(source, Arrays) else source.head())
     if compiled is None:
         return
     if y is None:
-        if type(model).compute_loss is _default_compute_loss():
+        if step.is_default(model, "compute_loss"):
             raise ValueError(f"Model {model.name!r} was compiled with a loss, which needs targets: pass `y`, or batches (x, y).")
         return
-    if outputs is None or any(None in tuple(s.shape)[1:] for s in tree.leaves(outputs)):
+    if not plain:
         return
-    rows = max(len(t) for _, t in named_leaves(y, "y") if t is not None)
-    stand_ins = tree.map_leaves(lambda s: torch.zeros((rows, *s.shape[1:]), dtype=dtypes.to_torch(s.dtype)), outputs)
-    whole = unpack_x_y_sample_weight(source.nest)[1] if isinstance(source, Arrays) else None
-    all_targets = {id(t): w for t, w in zip(tree.leaves(y), tree.leaves(whole), strict=True)} if whole is not None else {}
-    for name, loss, target, output in compiled.parts(y, stand_ins):
+    whole = unpack_x_y_sample_weight(source.nest)[1] if isinstance(source, Arrays) else y
+    all_targets = {id(t): w for t, w in zip(tree.leaves(y), tree.leaves(whole), strict=True)}
+    for name, loss, target, output in _parts(model, y, outputs):
         if target is None:
             raise ValueError(f"Output {name!r} has a loss but no target in `y`.")
         _check_shapes(name, loss, target, output)
@@ -100,19 +142,27 @@ def check_targets(model: Any, source: Any, outputs: Any) -> None:
             check_labels(name, loss, all_targets[id(target)], output)
 
 
-def _default_compute_loss() -> Any:
-    from hornbeam.training.step import compute_loss
+def _parts(model: Any, y: Any, outputs: Any) -> list[tuple[str | None, Any, Any, Any]]:
+    """Returns (output name, loss, target, stand-in for the output) of each output that has a loss, where shapes are known."""
+    if outputs is None:
+        return []
+    rows = max(len(t) for _, t in named_leaves(y, "y") if t is not None)
+    stand_ins = tree.map_leaves(lambda s: torch.zeros((rows, *s.shape[1:]), dtype=_torch_dtype(s.dtype)), outputs)
+    return list(model._compile_loss.parts(y, stand_ins))
 
-    return compute_loss
+
+def _torch_dtype(dtype: Any) -> torch.dtype:
+    return dtype if isinstance(dtype, torch.dtype) else dtypes.to_torch(dtype)
 
 
 def _check_shapes(name: str | None, loss: Any, target: torch.Tensor, output: torch.Tensor) -> None:
-    """Calls a built-in loss on stand-ins, so that its own complaint about shapes comes before the first step."""
-    if not type(loss).__module__.startswith("hornbeam.losses") or not _is_builtin_function(loss):
+    """Calls a loss that is not the user's own on stand-ins, so that its complaint about shapes comes before the first step."""
+    foreign = torch_name_of(loss) is not None
+    if not foreign and not is_builtin(loss):
         return
     try:
         with torch.no_grad():
-            loss.call(torch.zeros_like(target.cpu()), output)
+            (loss if foreign else loss.call)(torch.zeros_like(target, device="cpu"), output)
     except ValueError as error:
         where = f"Output {name!r}: " if name else ""
         raise ValueError(f"{where}{error}") from None
@@ -120,64 +170,41 @@ def _check_shapes(name: str | None, loss: Any, target: torch.Tensor, output: tor
         return
 
 
-def _is_builtin_function(loss: Any) -> bool:
-    function = getattr(loss, "fn", None)
-    return getattr(function, "__module__", "hornbeam").startswith("hornbeam")
-
-
-def kind_of(loss: Any) -> str | None:
-    """Returns "sparse" or "binary" for the losses whose targets have a range, else None."""
-    names = (type(loss).__name__, getattr(getattr(loss, "fn", None), "__name__", None))
-    if any(n in _SPARSE for n in names):
-        return "sparse"
-    return "binary" if any(n in _BINARY for n in names) else None
-
-
-def check_labels(name: str | None, loss: Any, target: torch.Tensor, output: torch.Tensor) -> None:
-    """Raises where a target of a cross-entropy is outside its range: names the row, the value and the range."""
-    kind = kind_of(loss)
-    if kind is None or not target.numel():
+def _check_held_out(model: Any, source: Any, held_out: Any, outputs: Any) -> None:
+    y, other = (unpack_x_y_sample_weight(part.nest)[1] for part in (source, held_out))
+    if y is None or other is None:
         return
-    where = f" of output {name!r}" if name else ""
-    if kind == "binary":
-        wrong = (target < 0) | (target > 1) if target.dtype is not torch.bool else torch.zeros((1,), dtype=torch.bool)
-        if bool(wrong.any()):
-            row, value = _first(wrong, target)
-            raise ValueError(
-                f"The targets{where} of {_title(loss)} must lie between 0 and 1: row {row} is {value}. "
-                f"Are there more than two classes? Then use 'sparse_categorical_crossentropy'."
+    for (name, loss, target, _), (*_, unseen, _) in zip(*(_parts(model, t, outputs) for t in (y, other)), strict=False):
+        check_held_out(name, loss, target, unseen)
+
+
+def check_values(model: Any, source: Any) -> None:
+    """Warns (or raises, with `on_nonfinite="raise"`) where data holds NaN or an infinity that comes through to the loss.
+
+    Data in memory is looked through, of a stream the first batch.
+    """
+    choice = getattr(model, "on_nonfinite", "warn")
+    model.__dict__["_spoiled_data"] = False
+    if choice == "ignore":
+        return
+    nest = source.nest if isinstance(source, Arrays) else source.head()
+    for name, part in zip(("x", "y", "sample_weight"), unpack_x_y_sample_weight(nest), strict=True):
+        for leaf, value in named_leaves(part, name):
+            found = first_bad_row(value)
+            if found is None:
+                continue
+            row, number = found
+            if not spoils(model, rows_of(nest, row)):
+                continue
+            text = (
+                f"`{leaf}` holds {number} in row {row}, which makes the loss not finite. Remove such rows, or replace the values"
+                f"{', for example with `np.nan_to_num`' if name == 'x' else ''}."
             )
-        return
-    classes = output.shape[-1]
-    ignored = getattr(loss, "ignore_class", None) or getattr(loss, "_fn_kwargs", {}).get("ignore_class")
-    whole = target.round() if target.is_floating_point() else target
-    wrong = (whole < 0) | (whole >= classes) | (whole != target)
-    if ignored is not None:
-        wrong &= whole != ignored
-    if bool(wrong.any()):
-        row, value = _first(wrong, target)
-        low, high = target.min().item(), target.max().item()
-        if value != value or value != round(value):
-            hint = "Class numbers are integers."
-        elif low == 1 and high == classes:
-            hint = "Are these labels from 1? Subtract 1 from them."
-        elif value < 0:
-            hint = f"Pass `ignore_class={value:g}` to the loss if {value:g} marks what is to be left out."
-        else:
-            hint = f"The last layer needs {int(high) + 1} units for these labels."
-        raise ValueError(
-            f"The labels{where} for {_title(loss)} must be class numbers from 0 to {classes - 1}, "
-            f"as the model has {classes} outputs: row {row} is {value:g}. {hint}"
-        )
-
-
-def _first(wrong: torch.Tensor, target: torch.Tensor) -> tuple[int, Any]:
-    index = wrong.nonzero()[0].tolist()
-    return index[0], target[tuple(index)].item()
-
-
-def _title(loss: Any) -> str:
-    return repr(getattr(loss, "name", type(loss).__name__))
+            if choice == "raise" or getattr(model, "debug_nan", False):
+                raise FloatingPointError(text)
+            model.__dict__["_spoiled_data"] = True
+            warn(text, RuntimeWarning)
+            return
 
 
 def check_weights(model: Any) -> None:

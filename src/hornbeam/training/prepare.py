@@ -33,9 +33,7 @@ def prepare(self: Any, source: Any, held_out: Any, training: bool = True, single
     form = tuple(None if t is None else (t.shape[1:], t.dtype) for t in source.flat) if single else None
     if form is None or form not in self._seen_forms:
         outputs = preflight.build(self, source.head(1) if isinstance(source, data.Arrays) else source.head())
-        for part in (source, held_out):
-            if part is not None:
-                preflight.check_targets(self, part, outputs)
+        preflight.examine(self, source, held_out, outputs, training)
         if form is not None:
             self._seen_forms.add(form)
     if held_out is not None:
