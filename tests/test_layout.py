@@ -23,11 +23,11 @@ RANKS = (
     ("core",),
     ("ops",),
     ("activations", "initializers", "regularizers", "constraints"),
-    ("layers", "preprocessing", "optimizers", "losses", "metrics"),
+    ("layers", "optimizers", "losses", "metrics"),
     ("training", "inspect", "saving", "export", "distribution", "adapt"),
     ("models",),
     ("compat", "applications", "datasets", "utils", "config", "random", "tree", "dtype_policies"),
-    ("backend", "mixed_precision", "callbacks"),
+    ("backend", "mixed_precision", "callbacks", "preprocessing"),
     ("hornbeam",),
 )
 RANK = {name: rank for rank, names in enumerate(RANKS) for name in names}

@@ -14,6 +14,7 @@ from hornbeam import mixed_precision as mixed_precision
 from hornbeam import models as models
 from hornbeam import ops as ops
 from hornbeam import optimizers as optimizers
+from hornbeam import preprocessing as preprocessing
 from hornbeam import random as random
 from hornbeam import regularizers as regularizers
 from hornbeam import saving as saving

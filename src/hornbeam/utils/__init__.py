@@ -19,9 +19,20 @@ from hornbeam.utils.arrays import normalize as normalize
 from hornbeam.utils.arrays import pack_x_y_sample_weight as pack_x_y_sample_weight
 from hornbeam.utils.arrays import to_categorical as to_categorical
 from hornbeam.utils.arrays import unpack_x_y_sample_weight as unpack_x_y_sample_weight
+from hornbeam.utils.audio_dataset import audio_dataset_from_directory as audio_dataset_from_directory
+from hornbeam.utils.dataset import Dataset as Dataset
+from hornbeam.utils.dataset_split import split_dataset as split_dataset
+from hornbeam.utils.image_dataset import image_dataset_from_directory as image_dataset_from_directory
+from hornbeam.utils.images import array_to_img as array_to_img
+from hornbeam.utils.images import img_to_array as img_to_array
+from hornbeam.utils.images import load_img as load_img
+from hornbeam.utils.images import save_img as save_img
+from hornbeam.utils.sequences import pad_sequences as pad_sequences
 from hornbeam.utils.sessions import clear_session as clear_session
 from hornbeam.utils.sessions import get_source_inputs as get_source_inputs
 from hornbeam.utils.sessions import is_keras_tensor as is_keras_tensor
+from hornbeam.utils.text_dataset import text_dataset_from_directory as text_dataset_from_directory
+from hornbeam.utils.timeseries import timeseries_dataset_from_array as timeseries_dataset_from_array
 
 if TYPE_CHECKING:
     from hornbeam.inspect.history import plot_history as plot_history
