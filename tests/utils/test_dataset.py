@@ -179,6 +179,11 @@ def test_a_loop_that_was_left_is_over():
     for _ in dataset:
         break
     assert dataset.state_dict() == {"pass": 1, "position": 0}
+    older, newer = iter(dataset), iter(dataset)
+    next(older)
+    assert dataset.state_dict() == {"pass": 2, "position": 0}
+    assert len([*newer, *older]) == 17
+    assert dataset.state_dict() == {"pass": 3, "position": 0}
 
 
 def test_a_cache_is_filled_by_a_complete_pass():

@@ -376,6 +376,8 @@ class TestMistakes:
             ({"validation_split": 1.2, "subset": "both"}, "must lie between 0 and 1. Received: validation_split=1.2"),
             ({"validation_split": 0.2, "subset": "both"}, r"needs a `seed`.*seed=1337"),
             ({"validation_split": 0.01, "subset": "both", "seed": 1}, "of 15 files leaves none for validation"),
+            ({"seed": -1}, "`seed` must be an integer not below 0, or None. Received: seed=-1"),
+            ({"seed": 1.5}, "`seed` must be an integer not below 0"),
             ({"batch_size": 0}, "`batch_size` must be a positive integer, or None"),
             ({"format": "torch"}, "`format` must be 'tf' or 'grain'"),
             ({"max_length": 0}, "`max_length` must be a positive integer, or None"),

@@ -124,6 +124,7 @@ class TestTimeseries:
             ({"sequence_length": 11}, "No window fits: it spans 11 time steps, and there are 10 from 0 to 10"),
             ({"sampling_rate": 5}, "it spans 11 time steps"),
             ({"targets": [1.0], "start_index": 2}, "with 1 targets"),
+            ({"seed": -1}, "`seed` must be an integer not below 0"),
             ({"format": "torch"}, "`format` must be 'tf' or 'grain'"),
         ],
     )

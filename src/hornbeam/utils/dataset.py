@@ -86,7 +86,7 @@ class Dataset:
 
     def __iter__(self) -> Iterator[Any]:
         number, start = self.passes, self._start
-        self.passes, self._start = number + 1, 0
+        self.passes, self._start, self._given = number + 1, 0, start
         return self._pass(number, start)
 
     def _pass(self, number: int, start: int) -> Iterator[Any]:
@@ -262,7 +262,7 @@ class Dataset:
         return self._derived(read, self._length)
 
     def prefetch(self, buffer_size: int | None = None) -> Dataset:
-        """Returns the same elements: files are always read ahead by threads, and `fit` moves batches to its device ahead."""
+        """Returns the same elements: files are always read ahead, by threads, and user code stays in the thread that reads."""
         return self._derived(self._read, self._length)
 
     def concatenate(self, dataset: Dataset) -> Dataset:

@@ -80,7 +80,7 @@ def datasets(request: Request, load: Callable[[str], Any], join: Callable[[list[
 def check(request: Request) -> None:
     """Raises what is wrong with the arguments that need no file."""
     labels, names, mode = request.labels, request.class_names, request.label_mode
-    if isinstance(labels, np.ndarray) or torch.is_tensor(labels):
+    if hasattr(labels, "tolist"):
         labels = request.labels = labels.tolist()
     if labels not in ("inferred", None) and not isinstance(labels, (list, tuple)):
         wanted = "'inferred' (from the names of the subdirectories), a list of one integer for each file, or None"
@@ -103,6 +103,8 @@ def check(request: Request) -> None:
             "`validation_split` of shuffled files needs a `seed`, so that the training and the validation subset do not overlap. "
             "Give both calls the same one, for example seed=1337."
         )
+    if request.seed is not None and (not isinstance(request.seed, (int, np.integer)) or request.seed < 0):
+        raise request.error(f"`seed` must be an integer not below 0, or None. Received: seed={request.seed!r}")
     if request.batch_size is not None and (not isinstance(request.batch_size, int) or request.batch_size < 1):
         raise request.error(f"`batch_size` must be a positive integer, or None. Received: batch_size={request.batch_size!r}")
 

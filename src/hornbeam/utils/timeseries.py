@@ -74,6 +74,8 @@ def timeseries_dataset_from_array(
         )
     starts = torch.arange(first, first + count, sequence_stride)
     offsets = torch.arange(0, reach + 1, sampling_rate)
+    if seed is not None and (not hasattr(seed, "__index__") or operator.index(seed) < 0):
+        raise ValueError(f"`seed` must be an integer not below 0, or None. Received: seed={seed!r}")
     seed = make_default_seed() if seed is None and shuffle else seed or 0
 
     def windows(at: torch.Tensor) -> Any:
