@@ -123,9 +123,9 @@ class Model(Layer):
 
     def summary(
         self, line_length: int | None = None, positions: Any = None, print_fn: Any = None, expand_nested: bool = False,
-        show_trainable: bool = False, layer_range: Any = None, input_shape: Any = None,
+        show_trainable: bool = False, layer_range: Any = None, input_shape: Any = None, show: Any = (), batch_size: int = 1,
     ) -> None:  # fmt: skip
-        """Prints a table of the layers: names, output shapes, parameters, connections.
+        """Prints a table of the layers: names, output shapes, parameters, connections, and what they cost.
 
         Args:
             line_length: width in characters.
@@ -135,12 +135,27 @@ class Model(Layer):
             show_trainable: whether a column says which layers learn.
             layer_range: first and last layer, by name or regular expression.
             input_shape: for a model that was not built yet: the shape to build it for.
+            show: further columns, such as "macs", "flops", "memory", "time": see `hornbeam.summary`.
+            batch_size: for how many samples at once these are told.
         """
-        from hornbeam.inspect.summary import print_summary  # rich is needed only here
+        from hornbeam.inspect.look import summary  # only needed here
 
         if input_shape is not None and not self.built:
             self.build(input_shape)
-        print_summary(self, line_length, positions, print_fn, expand_nested, show_trainable, layer_range)
+        table = line_length, positions, print_fn, expand_nested, show_trainable, layer_range
+        summary(self, None, *table, show, batch_size)
+
+    def cost(self, inputs: Any = None, batch_size: int = 1, training: bool = True, optimizer: Any = None) -> Any:
+        """Returns multiply-adds, activations, weights, slots and peak memory, by call and in total: see `hornbeam.cost`."""
+        from hornbeam.inspect.cost import cost_of
+
+        return cost_of(self, inputs, batch_size, training, optimizer)
+
+    def profile(self, x: Any = None, **kwargs: Any) -> Any:
+        """Returns the cost with the measured time of each call, forward and backward: see `hornbeam.profile`."""
+        from hornbeam.inspect.profile import profile
+
+        return profile(self, x, **kwargs)
 
     def explore(self, to_file: Any = None, inputs: Any = None, batch_size: int = 1, cost: bool = True) -> Any:
         """Makes a page on which the model can be walked through; see `hornbeam.explore`."""

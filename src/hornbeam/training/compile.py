@@ -119,7 +119,7 @@ def reset_metrics(self: Any) -> None:
 def get_metrics_result(self: Any) -> dict[str, Any]:
     """Returns the metrics' present values by name, as tensors."""
     found: dict[str, Any] = {}
-    for metric in self.metrics:
+    for metric in self._plan.metrics if torch.compiler.is_compiling() else self.metrics:
         value = metric.result()
         found.update(value if isinstance(value, dict) else {metric.name: value})
     return found

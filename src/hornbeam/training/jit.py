@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from collections.abc import Callable, Iterable, Iterator
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -37,9 +39,17 @@ class CompiledStep:
         options |= {"cpp_wrapper": True} if on_cpu else {"triton.cudagraphs": True}
         self.model, self.eager, self.failed, self.form = model, eager, False, None
         self.key = key_of(model)
-        self._one = torch.compile(lambda batch: eager(batch), fullgraph=True, dynamic=False, options=options)
-        self._several = torch.compile(
-            lambda batches: [eager(batch) for batch in batches][-1], fullgraph=True, dynamic=False, options=options
+
+        def one(batch: Any) -> Any:
+            logs = eager(batch)
+            model._clear_losses()  # added losses hold on to the graph that the backward pass has used up
+            return logs
+
+        def several(batches: list[Any]) -> Any:
+            return [one(batch) for batch in batches][-1]
+
+        self._one, self._several = (
+            torch.compile(apart(function), fullgraph=True, dynamic=False, options=options) for function in (one, several)
         )
         if not on_cpu:
             fix_addresses(model)
@@ -73,6 +83,15 @@ class CompiledStep:
             return logs
         self.model._plan.take_left()
         return logs
+
+
+_numbers = itertools.count()
+
+
+def apart(function: Any) -> Any:
+    """Returns a function with code of its own: torch.compile counts what it compiled by code, and gives up after eight models."""
+    code = function.__code__.replace(co_name=f"{function.__name__}_{next(_numbers)}")
+    return FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
 
 
 def training_stepper(model: Any, head: Any, wanted: bool) -> Any:

@@ -21,6 +21,7 @@ class Plan:
     Attributes:
         weights: the trainable weights, in the optimizer's order.
         layers: the layers that may add losses.
+        metrics: the metrics.
         penalties: whether a weight has a regularizer.
         apply: what makes a step of the optimizer.
         scale: what multiplies the loss before the backward pass, or None.
@@ -41,6 +42,7 @@ class Plan:
             self.apply = optimizer.apply
             scales = getattr(optimizer, "loss_scale_factor", None) is not None or hasattr(optimizer, "inner_optimizer")
             self.scale = optimizer.scale_loss if scales else None
+        self.metrics = model.metrics
         own = type(model)
         self.own_metrics = own.compute_metrics is not compute_metrics or "compute_metrics" in model.__dict__
         self.loss_mode = "training" in inspect.signature(model.compute_loss).parameters
