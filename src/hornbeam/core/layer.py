@@ -21,6 +21,7 @@ from hornbeam.core.init_args import is_builtin
 from hornbeam.core.input_spec import InputSpec
 from hornbeam.core.module import WeightedModule, enclosing, unique
 from hornbeam.core.operation import Operation
+from hornbeam.core.remat import note_scope
 from hornbeam.core.weights import LazyDict
 from hornbeam.graph import symbolic, tree
 from hornbeam.graph.context import context, setting
@@ -106,6 +107,7 @@ class Layer(WeightedModule, Operation):
         shape = _old_shape(kwargs)
         if shape is not None:
             d["_input_shape_arg"] = shape
+        note_scope(self)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -60,7 +60,7 @@ def compile(
         if value is not None and not isinstance(value, (list, tuple, dict)):
             raise ValueError(f"`{name}` must be a list or a dictionary, such as {name}=[{value!r}]. Received: {describe(value)}")
     scales = auto_scale_loss and self.dtype_policy.name == "mixed_float16" and not hasattr(optimizer, "inner_optimizer")
-    chosen = optimizer if isinstance(optimizer, torch.optim.Optimizer) and not scales else optimizers.get(optimizer)
+    chosen: Any = optimizer if isinstance(optimizer, torch.optim.Optimizer) and not scales else optimizers.get(optimizer)
     if scales and chosen is not None:
         chosen = optimizers.LossScaleOptimizer(chosen)
     names = getattr(type(self), "output_names", None) and known_output_names(self)

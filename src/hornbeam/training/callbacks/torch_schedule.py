@@ -40,7 +40,8 @@ class TorchScheduler(Callback):
         if every == "batch" and isinstance(scheduler, ReduceLROnPlateau):
             raise ValueError("TorchScheduler: torch's ReduceLROnPlateau looks at the results of epochs: use every='epoch'.")
         self.scheduler: Any = scheduler if isinstance(scheduler, LRScheduler) else None
-        self.make, self.every, self.monitor = scheduler, every, monitor
+        self.make: Any = scheduler
+        self.every, self.monitor = every, monitor
         if every == "batch":
             self.on_train_batch_end = self._step  # type: ignore[method-assign]
 
