@@ -25,6 +25,8 @@ from hornbeam.core.input_spec import InputSpec as InputSpec
 from hornbeam.core.layer import Layer as Layer
 from hornbeam.core.operation import Function as Function
 from hornbeam.core.operation import Operation as Operation
+from hornbeam.core.remat import RematScope as RematScope
+from hornbeam.core.remat import remat as remat
 from hornbeam.core.stateless import StatelessScope as StatelessScope
 from hornbeam.core.weights import Variable as Variable
 from hornbeam.export.source import Source as Source
