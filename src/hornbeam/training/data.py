@@ -6,15 +6,16 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from hornbeam.core.errors import describe
 from hornbeam.graph import tree
 from hornbeam.training.arrays import as_nest, check_lengths
+from hornbeam.training.items import Items, Rows
 from hornbeam.training.packing import pack_x_y_sample_weight as pack_x_y_sample_weight
 from hornbeam.training.packing import unpack_x_y_sample_weight as unpack_x_y_sample_weight
 from hornbeam.training.sources import Arrays as Arrays
-from hornbeam.training.sources import Items, Passes, Source
+from hornbeam.training.sources import Passes, Source
 from hornbeam.training.sources import Stream as Stream
 from hornbeam.training.streams import UserStreams as UserStreams
 
@@ -35,12 +36,14 @@ def make_source(
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
             raise ValueError(f"`{name}` must not be given where x is {describe(x)}: its batches hold the targets, as (x, y).")
-    if isinstance(x, torch.utils.data.Dataset) and not isinstance(x, torch.utils.data.IterableDataset):
-        x = torch.utils.data.DataLoader(x, batch_size or 32, shuffle=bool(shuffle))
-    elif isinstance(x, torch.utils.data.IterableDataset):
-        x = torch.utils.data.DataLoader(x, batch_size or 32)
+    if isinstance(x, IterableDataset):
+        return Stream(DataLoader(x, batch_size or 32), class_weight)
+    if isinstance(x, Dataset):
+        return Rows(x, batch_size or 32, class_weight)
     if hasattr(x, "__getitem__") and (hasattr(type(x), "num_batches") or not hasattr(x, "__iter__")):
         return Items(x, class_weight)
+    if not hasattr(x, "__iter__"):
+        raise TypeError(f"`x` must be arrays, tensors, or something that gives batches. Received: {describe(x)}")
     return Stream(x, class_weight)
 
 
@@ -48,7 +51,7 @@ def is_in_memory(x: Any) -> bool:
     """Returns whether a nest holds arrays, tensors or numbers, as opposed to something that gives batches."""
     if isinstance(x, (str, bytes)):
         return True
-    if isinstance(x, (torch.utils.data.Dataset, torch.utils.data.DataLoader, Iterator)):
+    if isinstance(x, (Dataset, DataLoader, Iterator)):
         return False
     if isinstance(x, (tuple, list, dict)):
         return True

@@ -12,7 +12,7 @@ from hornbeam.core.errors import describe
 from hornbeam.graph import tree
 from hornbeam.training.arrays import as_nest, check_lengths
 from hornbeam.training.packing import Form, as_batch, class_weights, moved, pack_x_y_sample_weight, weighted
-from hornbeam.training.streams import UserStreams, seed_of, seed_streams
+from hornbeam.training.streams import UserStreams
 
 
 class Passes:
@@ -60,7 +60,8 @@ class Source:
     device: torch.device | None = None
 
     def __init__(self) -> None:
-        self._pass, self._batch, self._number = 0, 0, None
+        self._pass, self._batch = 0, 0
+        self._number: int | None = None
         self._wanted: dict[str, Any] | None = None
 
     def head(self, rows: int | None = None) -> Any:
@@ -90,10 +91,8 @@ class Source:
         at, self._wanted = self._wanted or {}, None
         self._pass, self._number, skip = at.get("pass", 0), at.get("number"), at.get("batch", 0)
         while True:
-            if self._number is None:
-                self._number = orders.next()
+            number = self._number = orders.next() if self._number is None else self._number
             self._batch = skip
-            number = self._number
             batches = self._batches(orders, number, skip, pause, at)
             yield self._counted(moved(batches, self.device) if self.device is not None else batches)
             if self._number is number:
@@ -202,6 +201,7 @@ class Stream(Source):
         found = super().position()
         if self._wanted is None:
             found["streams"] = self._streams if self._number is not None or self._ahead else None
+            found["ahead"] = bool(self._ahead)
             if hasattr(self.source, "state_dict"):
                 found["loader"] = self._loader if self._ahead else self.source.state_dict()
         return found
@@ -230,7 +230,7 @@ class Stream(Source):
                 self._go_back(skip, at)
                 count = skip
             elif self._started is None:
-                self._begin({})
+                self._begin(at)
         it, ahead = self._started, self._ahead
         self._started = it if self.once else None
         assert it is not None
@@ -258,63 +258,10 @@ class Stream(Source):
                 for _ in itertools.islice(self._started or (), skip - len(self._ahead)):
                     pass
                 self._ahead.clear()
+            if at.get("ahead") and not self._ahead:
+                self._ahead.append(self._converted(next(self._started or iter(())), skip))
 
     def _converted(self, batch: Any, count: int) -> Any:
-        return weighted(self._form.check(as_batch(batch), count), self.class_weight)
-
-
-class Items(Source):
-    """What gives batch i by `source[i]`: a PyDataset, or any object with `__getitem__` and a length.
-
-    An item is made with the global random streams seeded by (torch's seed, pass, item), so that it does not matter who makes it.
-    """
-
-    def __init__(self, source: Any, class_weight: Any = None) -> None:
-        super().__init__()
-        self.source, self.class_weight = source, class_weight
-        self.steps = length_of(source)
-        self._form = Form()
-        self._head: Any = None
-
-    def head(self, rows: int | None = None) -> Any:
-        """Returns item 0."""
-        if self._head is None:
-            if self.steps == 0:
-                raise ValueError(f"There is nothing to train on: {describe(self.source)} has no batch.")
-            self._head = self._finished(self._made(seed_of(torch.initial_seed(), 0, 0), 0), 0)
-        return self._head
-
-    def explained(self, error: Exception) -> Exception:
-        return self._form.explained(error)
-
-    def around(self, batches: Iterator[Any], pause: Any) -> Iterator[Any]:
-        with pause():
-            call_if_there(self.source, "on_epoch_begin")
-        yield from batches
-        with pause():
-            call_if_there(self.source, "on_epoch_end")
-
-    def _batches(self, orders: Passes, number: int, skip: int, pause: Any, at: dict[str, Any]) -> Iterator[Any]:
-        self.steps = steps = length_of(self.source)
-        order = orders.order(steps, number) if steps is not None else None
-        items = range(steps) if steps is not None else itertools.count()
-        with pause():
-            seed = torch.initial_seed()
-        for count, item in enumerate(itertools.islice(items if order is None else order.tolist(), skip, None), skip):
-            with pause():
-                try:
-                    batch = self._finished(self._made(seed_of(seed, number, item), item), count)
-                except Exception as error:
-                    error.add_note(f"While batch {count} of pass {self._pass + 1} over the data was made: item {item}.")
-                    raise
-            yield batch
-
-    def _made(self, seed: int, item: int) -> Any:
-        with UserStreams():
-            seed_streams(seed)
-            return self.source[item]
-
-    def _finished(self, batch: Any, count: int) -> Any:
         return weighted(self._form.check(as_batch(batch), count), self.class_weight)
 
 
@@ -327,10 +274,3 @@ def length_of(source: Any) -> int | None:
     except (TypeError, NotImplementedError):
         return None
     return count
-
-
-def call_if_there(source: Any, name: str) -> None:
-    """Calls a method that a source may have."""
-    method = getattr(source, name, None)
-    if method is not None:
-        method()

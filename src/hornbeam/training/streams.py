@@ -26,13 +26,21 @@ class UserStreams:
 
     def take(self) -> None:
         """Takes the state as it is now."""
-        self.torch, self.numpy, self.python = torch.get_rng_state(), np.random.get_state(), random.getstate()
+        self.torch, self.python = torch.get_rng_state(), random.getstate()
+        self.numpy: Any = np.random.get_state()
 
     def put_back(self) -> None:
         """Sets the generators to the state that was taken."""
         torch.set_rng_state(self.torch)
         np.random.set_state(self.numpy)
         random.setstate(self.python)
+
+    def unchanged(self, torch_too: bool = True) -> bool:
+        """Returns whether nothing has been drawn since the state was taken."""
+        now: Any = np.random.get_state()
+        was = self.numpy
+        same = random.getstate() == self.python and now[2:] == was[2:] and np.array_equal(now[1], was[1])
+        return same and (not torch_too or torch.equal(torch.get_rng_state(), self.torch))
 
     def __enter__(self) -> UserStreams:
         self.take()
