@@ -40,9 +40,15 @@ def kind_of(loss: Any) -> str | None:
     return next((kind for kind, known in kinds.items() if names & set(known)), None)
 
 
+def foreign_part(loss: Any) -> Any:
+    """Returns the torch module or function that a loss calls, or None."""
+    loss = getattr(loss, "fn", loss)
+    return loss.loss if isinstance(loss, TorchLoss) else None
+
+
 def torch_name_of(loss: Any) -> Any:
     """Returns the name of the torch loss module or function behind a loss, or None."""
-    found = getattr(loss, "loss", None) if isinstance(loss, TorchLoss) else None
+    found = foreign_part(loss)
     found = found.func if isinstance(found, functools.partial) else found
     name = type(found).__name__ if isinstance(found, torch.nn.Module) else getattr(found, "__name__", None)
     return name if (getattr(found, "__module__", None) or "").startswith("torch.") else None
@@ -57,14 +63,14 @@ def is_builtin(loss: Any) -> bool:
 def option(loss: Any, name: str, default: Any = None) -> Any:
     """Returns an argument of a loss, wherever the loss keeps it."""
     given = getattr(loss, "_fn_kwargs", None) or {}
-    inner = getattr(loss, "loss", None)
+    inner = foreign_part(loss)
     given = {**(inner.keywords if isinstance(inner, functools.partial) else {}), **given}
     return given.get(name, getattr(loss, name, getattr(inner, name, default)))
 
 
 def title_of(loss: Any) -> str:
     """Returns a loss's name, in quotes."""
-    return repr(getattr(loss, "name", type(loss).__name__))
+    return repr(torch_name_of(loss) or getattr(loss, "name", type(loss).__name__))
 
 
 def classes_of(loss: Any, target: Tensor, output: Tensor) -> int:
