@@ -33,7 +33,10 @@ from hornbeam.export.source import Source as Source
 from hornbeam.export.source import to_source as to_source
 from hornbeam.graph.symbolic import SymbolicTensor as KerasTensor  # noqa: F401
 from hornbeam.initializers import Initializer as Initializer
+from hornbeam.inspect.cost import cost_of as cost
 from hornbeam.inspect.explorer import explore as explore
+from hornbeam.inspect.look import summary as summary
+from hornbeam.inspect.profile import profile as profile
 from hornbeam.layers.input import Input as Input
 from hornbeam.losses import Loss as Loss
 from hornbeam.metrics import Metric as Metric

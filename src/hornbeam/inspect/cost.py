@@ -14,6 +14,7 @@ from hornbeam.core.layer import Layer
 from hornbeam.graph import tree
 from hornbeam.graph.node import Node, Ref, Spec
 from hornbeam.inspect.cost_frames import Work
+from hornbeam.inspect.cost_optimizer import UNKNOWABLE
 from hornbeam.inspect.cost_run import StepRun, run_step
 from hornbeam.inspect.cost_stand_ins import parameters, sizes_of
 from hornbeam.inspect.given import arguments_of, graph_for
@@ -35,6 +36,7 @@ class CallCost:
         params, weight_bytes, gradient_bytes, optimizer_bytes: its weights, those that learn, and the optimizer's slots for them.
         shared: the name of the call before that has the same weights, which are counted there.
         calls: how many calls are counted together.
+        forward_seconds, backward_seconds: measured time; zero where nothing was measured.
     """
 
     name: str
@@ -52,6 +54,8 @@ class CallCost:
     optimizer_bytes: int = 0
     shared: str = ""
     calls: int = 1
+    forward_seconds: float = 0.0
+    backward_seconds: float = 0.0
 
     @property
     def macs(self) -> int:
@@ -79,7 +83,7 @@ class CallCost:
         return self.weight_bytes + self.gradient_bytes + self.optimizer_bytes + self.activation_bytes
 
 
-@dataclass
+@dataclass(repr=False)
 class Cost(CallCost):
     """What a whole model costs, and each of its calls.
 
@@ -102,12 +106,13 @@ class Cost(CallCost):
     _known: dict[Any, list[CallCost]] = field(default_factory=dict, repr=False)
     _again: Callable[[int], Cost] | None = field(default=None, repr=False)
 
-    def of(self, call: Row | Node | nn.Module, owner: nn.Module | None = None) -> CallCost:
+    def of(self, call: Row | Node | nn.Module, owner: nn.Module | None = None, number: int | None = None) -> CallCost:
         """Returns the cost of a row of the summary, of a node of a graph, or of all calls of a layer.
 
         Args:
             call: the row, the node or the layer.
             owner: for a node: the module whose graph it belongs to; the model itself unless given.
+            number: for a node of a layer that is called several times: which call it is, from 0; all of them unless given.
 
         Returns:
             the sum over its calls; zeros where it was not called.
@@ -115,17 +120,20 @@ class Cost(CallCost):
         if isinstance(call, Row):
             key: Any = id(call.module) if call.module is not None else call.name
             return self._sum((id(call.owner if call.owner is not None else self._model), key), call.name, call.kind)
+        if call is self._model:
+            return self
         if isinstance(call, nn.Module):
             return self._sum(id(call), getattr(call, "name", type(call).__name__), type(call).__name__)
-        if id(call) in self._known:
+        if id(call) in self._known and number is None:
             return self._sum(id(call), call.name, call.kind)
         owner = self._model if owner is None else owner
         module = owner.get_submodule(call.target) if isinstance(call.target, str) else call.target
         key = id(module) if call.kind == "module" else call.name
-        return self._sum((id(owner), key), call.name, call.kind)
+        return self._sum((id(owner), key), call.name, call.kind, number)
 
-    def _sum(self, key: Any, name: str, kind: str) -> CallCost:
+    def _sum(self, key: Any, name: str, kind: str, number: int | None = None) -> CallCost:
         found = self._known.get(key, [])
+        found = found if number is None else found[number : number + 1]
         if len(found) == 1:
             return found[0]
         made = CallCost(name, kind, found[0].path if found else "", found[0].depth if found else 0, calls=len(found))
@@ -173,24 +181,24 @@ class Cost(CallCost):
         return low
 
     def __str__(self) -> str:
-        lines = [f"{what}: {figure}" for what, figure in self._lines()]
-        return "\n".join(lines)
+        from hornbeam.inspect import columns  # which needs this module
 
-    def _lines(self) -> list[tuple[str, str]]:
-        step = "training step" if self.training else "prediction"
-        return [
-            (f"Cost of a {step} of {self.name!r}", f"batch of {self.batch_size}"),
-            ("Multiply-adds", f"{count_text(self.macs)} (forward {count_text(self.macs_forward)}, backward "
-                              f"{count_text(self.macs_backward)}); FLOPs are twice as many"),
-            ("Peak memory", short_memory(self.peak_bytes)),
-        ]  # fmt: skip
+        return columns.as_text(self)
+
+    def _repr_html_(self) -> str:
+        from hornbeam.inspect import columns
+
+        return columns.as_html(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Cost of {self.name!r}, batch of {self.batch_size}: {count_text(self.macs_forward)} multiply-adds forward, "
+            f"{count_text(self.macs_backward)} backward, {short_memory(self.peak_bytes)} at the peak>"
+        )
 
 
-# What fake tensors raise where the module's Python asks for a value.
-_UNKNOWABLE = (torch._subclasses.fake_tensor.DataDependentOutputException,
-               torch._subclasses.fake_tensor.DynamicOutputShapeException)  # fmt: skip
 _SUMMED = ("macs_forward", "macs_backward", "elements", "activation_bytes", "output_bytes", "params", "weight_bytes",
-           "gradient_bytes", "optimizer_bytes")  # fmt: skip
+           "gradient_bytes", "optimizer_bytes", "forward_seconds", "backward_seconds")  # fmt: skip
 
 
 def cost_of(
@@ -218,7 +226,7 @@ def cost_of(
     """
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"cost: `batch_size` is a positive integer. Received: {batch_size!r}")
-    args, kwargs = _arguments(model_or_module, inputs)
+    args, kwargs = arguments_for(model_or_module, inputs, "cost")
     optimizer = optimizer if optimizer is not None else getattr(model_or_module, "optimizer", None)
     again = lambda batch: _cost(model_or_module, args, kwargs, batch, training, optimizer)  # noqa: E731
     made = again(batch_size)
@@ -226,14 +234,14 @@ def cost_of(
     return made
 
 
-def _arguments(module: nn.Module, inputs: Any) -> tuple[Any, Any]:
-    """The arguments of the module's call, with a Spec for each tensor; the module is built where it was not."""
+def arguments_for(module: nn.Module, inputs: Any, caller: str) -> tuple[Any, Any]:
+    """The arguments of the module's call, with a Spec for each tensor; the module is built if it was not."""
     built = all(m.built for m in module.modules() if isinstance(m, Layer)) and not any(map(is_lazy, parameters(module)))
     if inputs is not None and built:
-        return arguments_of(module, inputs, "cost")
-    graph = graph_for(module, inputs, "cost")
+        return arguments_of(module, inputs, caller)
+    graph = graph_for(module, inputs, caller)
     if inputs is not None:
-        return arguments_of(module, inputs, "cost")
+        return arguments_of(module, inputs, caller)
     specs = getattr(module, "_build_specs", None)
     if specs is not None and getattr(module, "graph", None) is None:
         return tuple(specs), {}
@@ -249,15 +257,21 @@ def _squares(outputs: Any) -> torch.Tensor | None:
 
 def _cost(module: nn.Module, args: Any, kwargs: Any, batch: int, training: bool, optimizer: Any) -> Cost:
     loss = _squares if training else None
-    real = False
+    notes: list[str] = []
     try:
         run = run_step(module, args, kwargs, batch, training, loss, optimizer)
-    except _UNKNOWABLE:
-        real = True
+    except UNKNOWABLE:
+        notes.append("The model's Python looks at values, so it was run on random ones: other values may cost more or less.")
         run = run_step(module, args, kwargs, batch, training, loss, optimizer, real=True)
+    except ValueError as error:
+        if batch > 1 or "more than 1 value per channel" not in str(error):
+            raise
+        made = _cost(module, args, kwargs, 2, training, optimizer)
+        made.notes.append("This is the cost of 2 samples: torch's batch normalization cannot train on one.")
+        return made
     made = Cost(run.root.name, type(module).__name__, batch_size=batch, training=training)
     made._model, made.input_bytes = module, run.input_bytes
-    made.notes = _notes(args, kwargs, batch, real)
+    made.notes = [*notes, *_guessed_sizes(args, kwargs, batch), *run.notes]
     seen: dict[int, str] = {}
     _fill(made, run.root, run, {})
     for work in run.root.inner:
@@ -267,16 +281,14 @@ def _cost(module: nn.Module, args: Any, kwargs: Any, batch: int, training: bool,
     return made
 
 
-def _notes(args: Any, kwargs: Any, batch: int, real: bool) -> list[str]:
-    notes = []
-    specs = [s for s in tree.leaves((args, kwargs)) if isinstance(s, Spec)]
-    sizes = {size for s in specs if not s.is_number for d, size in zip(s.shape, sizes_of(s, batch), strict=True) if d is None}
-    if sizes - {batch}:
-        shown = ", ".join(map(str, sorted(sizes - {batch})))
-        notes.append(f"Axes of the inputs that vary, besides the batch, were taken as {shown}: give `inputs` with their sizes.")
-    if real:
-        notes.append("The model's Python looks at values, so it was run on random ones: other values may cost more or less.")
-    return notes
+def _guessed_sizes(args: Any, kwargs: Any, batch: int) -> list[str]:
+    """A note on axes besides the batch whose sizes nobody told."""
+    specs = [s for s in tree.leaves((args, kwargs)) if isinstance(s, Spec) and not s.is_number]
+    axes = [axis for s in specs for axis in zip(s.shape, s.samples[0], sizes_of(s, batch), strict=True)]
+    sizes = {size for known, sample, size in axes if known is None and sample != 0}
+    shown = ", ".join(map(str, sorted(sizes)))
+    told = f"Axes of the inputs that vary, besides the batch, were taken as {shown}: give `inputs` with their sizes."
+    return [told] if sizes else []
 
 
 def _buffer_bytes(module: nn.Module) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,9 @@ from hornbeam.core.layer import Layer
 from hornbeam.graph import record as recording
 from hornbeam.graph import tree
 from hornbeam.graph.node import Node, Ref
+
+_sequence_number = torch._C._autograd._get_sequence_nr  # type: ignore[attr-defined]
+_LEAF = 1 << 62  # sequence numbers above it are those of weights' nodes, which no call made
 
 
 class Work:
@@ -159,3 +163,86 @@ def is_open(module: nn.Module) -> bool:
     if not module._modules and not isinstance(getattr(module, "graph", None), recording.Graph):
         return False
     return not (isinstance(module, Layer) and not hasattr(module, "layers") and type(module).__module__.startswith("hornbeam."))
+
+
+class Calls:
+    """Follows the calls of one run of a module, as the context's recorder, and which call made which node of autograd.
+
+    Args:
+        module: any module.
+
+    Attributes:
+        root: the module's own call.
+        open: the calls that are running, outermost first.
+        starts, targets: from which sequence number on autograd's nodes belong to which call.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.paths = {id(m): path for path, m in module.named_modules()}
+        name = getattr(module, "name", None)
+        self.root = Work(None, module, name if isinstance(name, str) else type(module).__name__, "")
+        self.open: list[Any] = []
+        self.sequence = _sequence_number()
+        self.starts: list[int] = [self.sequence]
+        self.targets: list[Work] = [self.root]
+
+    def call(self, module: nn.Module, plain: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Stands in for a module's call."""
+        outer = self.open[-1] if self.open else None
+        if isinstance(outer, Work):  # nothing is told apart inside it
+            return plain(module, *args, **kwargs)
+        if outer is None:
+            return self._enter(module, self.root, plain, args, kwargs)
+        work = outer.inner_call(module)
+        return outer.call(module, lambda m, *a, **k: self._enter(m, work, plain, a, k), args, kwargs)
+
+    def _enter(self, module: nn.Module, work: Work, plain: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        frame: Any = work
+        if is_open(module):
+            frame = (GraphFrame if hasattr(module, "_lowered") else RecordedFrame)(work, self.paths)
+        self.sequence = _sequence_number()
+        self.open.append(frame)
+        try:
+            if frame is work:
+                return self.closed(work, lambda: plain(module, *args, **kwargs))
+            return frame.call(module, plain, args, kwargs)
+        finally:
+            self.open.pop()
+            self.mark(work)
+            self.sequence = _sequence_number()
+
+    def closed(self, work: Work, call: Callable[[], Any]) -> Any:
+        """Makes a call inside which nothing is told apart."""
+        return call()
+
+    def function(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
+        """Notes that a torch function was called by Python code."""
+        if not self.open:
+            return
+        work, frame = self.target(), self.open[-1]
+        if isinstance(frame, RecordedFrame):
+            frame.function(function, args, kwargs, result)
+        self.mark(work)
+        self.sequence = _sequence_number()
+
+    def target(self) -> Work:
+        """The call that what runs now belongs to."""
+        if not self.open:
+            return self.root
+        frame = self.open[-1]
+        return frame if isinstance(frame, Work) else frame.target()
+
+    def mark(self, work: Work) -> None:
+        """Notes that nodes of autograd made since the last mark are a call's."""
+        if _sequence_number() > self.sequence:
+            self.starts.append(self.sequence)
+            self.targets.append(work)
+            self.sequence = _sequence_number()
+
+    def maker_of(self, node: Any) -> Work:
+        """Returns the call that made a node of autograd; the module's own where none did."""
+        number = -1 if node is None else node._sequence_nr()
+        if number < 0 or number >= _LEAF:
+            return self.root
+        return self.targets[max(bisect_right(self.starts, number) - 1, 0)]

@@ -12,6 +12,11 @@ from hornbeam.core.errors import describe
 from hornbeam.graph import tree
 from hornbeam.optimizers import Optimizer
 
+# What fake tensors raise where Python asks for a value.
+UNKNOWABLE = (
+    torch._subclasses.fake_tensor.DataDependentOutputException, torch._subclasses.fake_tensor.DynamicOutputShapeException,
+)  # fmt: skip
+
 
 class Update:
     """An optimizer for stand-ins.
@@ -24,6 +29,7 @@ class Update:
         step: makes a step; None where there is no optimizer.
         slots: bytes kept for each weight.
         total: bytes kept in all.
+        note: what could not be told.
     """
 
     def __init__(self, optimizer: Any, weights: dict[int, torch.Tensor]) -> None:
@@ -33,6 +39,7 @@ class Update:
         self.slots: dict[int, int] = {}
         self.tensors: list[torch.Tensor] = []
         self.step: Callable[[], Any] | None = None
+        self.note = ""
         if optimizer is not None and self.learning:
             self._make(optimizer)
         self.total = sum(t.numel() * t.element_size() for t in self.tensors)
@@ -65,7 +72,11 @@ class Update:
         self.step = lambda: optimizer.apply([w.grad for w in self.learning], self.learning)
 
     def _of_torch(self, optimizer: torch.optim.Optimizer) -> None:
-        optimizer.step()  # the first makes the state
+        try:
+            optimizer.step()  # the first makes the state
+        except UNKNOWABLE:
+            self.note = f"What {type(optimizer).__name__} keeps is not counted: its step looks at values."
+            return
         for variable, state in optimizer.state.items():
             for tensor in tree.leaves(state):
                 if isinstance(tensor, torch.Tensor):

@@ -7,9 +7,8 @@ the backward pass autograd's sequence numbers tell which call made the gradient'
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import torch
@@ -22,16 +21,14 @@ from hornbeam.graph import tree
 from hornbeam.graph.context import setting
 from hornbeam.graph.infer import looking
 from hornbeam.graph.node import Spec
-from hornbeam.inspect.cost_frames import GraphFrame, RecordedFrame, Work, is_open
+from hornbeam.inspect.cost_frames import Calls, Work
 from hornbeam.inspect.cost_memory import Memory
-from hornbeam.inspect.cost_optimizer import Update
+from hornbeam.inspect.cost_optimizer import UNKNOWABLE, Update
 from hornbeam.inspect.cost_rules import multiply_adds
 from hornbeam.inspect.cost_stand_ins import fake_of, parameters, real_of, sizes_of, standing_in
 
-_sequence_number = torch._C._autograd._get_sequence_nr  # type: ignore[attr-defined]
 
-
-class StepRun(TorchDispatchMode):
+class StepRun(Calls, TorchDispatchMode):
     """Runs a module once, forward and, in training, backward.
 
     Args:
@@ -40,88 +37,31 @@ class StepRun(TorchDispatchMode):
         real: whether tensors have memory.
 
     Attributes:
-        root: the module's own call.
         loss: what the loss computes and keeps, which is not the module's.
         input_bytes, slot_bytes: of the batch, and of all that the optimizer keeps.
         slots, gradients: bytes of the optimizer's slots and of the gradient, by the id of the weight.
+        notes: what could not be told.
     """
 
     def __init__(self, module: nn.Module, memory: Memory, real: bool = False) -> None:
-        super().__init__()
-        self.module, self.memory, self.real = module, memory, real
-        self.paths = {id(m): path for path, m in module.named_modules()}
-        self.root = Work(None, module, getattr(module, "name", None) or type(module).__name__, "")
+        Calls.__init__(self, module)
+        TorchDispatchMode.__init__(self)
+        self.memory, self.real = memory, real
         self.loss = Work(None, None, "loss", "")
-        self.open: list[Any] = []
         self.backward = False
         self.input_bytes = self.slot_bytes = 0
         self.slots: dict[int, int] = {}
         self.gradients: dict[int, int] = {}
+        self.notes: list[str] = []
         self.device = next((p.device for p in parameters(module) if p.device.type != "meta"), torch.device("cpu"))
-        self.sequence = _sequence_number()
-        self.starts: list[int] = [self.sequence]
-        self.targets: list[Work] = [self.root]
-
-    # -- what the recorder's hooks tell
 
     def call(self, module: nn.Module, plain: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        """Stands in for a module's call."""
-        if self.backward or (self.open and not isinstance(self.open[-1], (RecordedFrame, GraphFrame))):
-            return plain(module, *args, **kwargs)
-        outer = self.open[-1] if self.open else None
-        work = self.root if outer is None else outer.inner_call(module)
-        if outer is None:
-            return self._enter(module, work, plain, args, kwargs)
-        return outer.call(module, lambda m, *a, **k: self._enter(m, work, plain, a, k), args, kwargs)
-
-    def _enter(self, module: nn.Module, work: Work, plain: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-        lowered = getattr(module, "_lowered", None)
-        frame: Any = work
-        if is_open(module):
-            frame = GraphFrame(work, self.paths) if lowered is not None else RecordedFrame(work, self.paths)
-        self.sequence = _sequence_number()
-        self.open.append(frame)
-        try:
-            return frame.call(module, plain, args, kwargs) if frame is not work else plain(module, *args, **kwargs)
-        finally:
-            self.open.pop()
-            self.mark(work)
-            self.sequence = _sequence_number()
-
-    def function(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
-        """Notes that a torch function was called by Python code."""
-        if self.backward or not self.open:
-            return
-        frame = self.open[-1]
-        if isinstance(frame, RecordedFrame):
-            frame.function(function, args, kwargs, result)
-        self.mark(self.target())
-        self.sequence = _sequence_number()
-
-    # -- whose work it is
+        """Stands in for a module's call; one that is made again in the backward pass belongs to what asks for it."""
+        return plain(module, *args, **kwargs) if self.backward else super().call(module, plain, args, kwargs)
 
     def target(self) -> Work:
         """The call that what runs now belongs to."""
-        if self.backward:
-            return self._backward_target()
-        if not self.open:
-            return self.root
-        frame = self.open[-1]
-        return frame if isinstance(frame, Work) else frame.target()
-
-    def mark(self, work: Work) -> None:
-        """Notes that nodes of autograd made since the last mark are a call's."""
-        if _sequence_number() > self.sequence:
-            self.starts.append(self.sequence)
-            self.targets.append(work)
-            self.sequence = _sequence_number()
-
-    def _backward_target(self) -> Work:
-        node = torch._C._current_autograd_node()  # type: ignore[attr-defined]
-        number = -1 if node is None else node._sequence_nr()
-        if number < 0 or number >= 1 << 62:
-            return self.root
-        return self.targets[max(bisect_right(self.starts, number) - 1, 0)]
+        return self.maker_of(torch._C._current_autograd_node()) if self.backward else super().target()  # type: ignore[attr-defined]
 
     # -- what kernels cost
 
@@ -196,8 +136,10 @@ class StepRun(TorchDispatchMode):
         self.slots, self.slot_bytes = update.slots, update.total
         for tensor in (*update.tensors, *update.learning, *(w.grad for w in update.learning if w.grad is not None)):
             self.memory.add(tensor, counted=False)
+        if update.note:
+            self.notes.append(update.note)
         if update.step is not None and self.gradients:
-            with self:
+            with self, suppress(*UNKNOWABLE):  # a loss scale is looked at before anything is done
                 update.step()
 
 

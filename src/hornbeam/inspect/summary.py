@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import rich.box
@@ -13,13 +14,19 @@ import rich.text
 import torch
 from torch import nn
 
+from hornbeam.graph.graph import Graph
 from hornbeam.graph.record import Recording
+from hornbeam.inspect.columns import Column, columns_of, texts, totals
+from hornbeam.inspect.cost import Cost
+from hornbeam.inspect.hints import absurd_share, ties
 from hornbeam.inspect.table import Row, _Shape, in_range, is_linear, rows_of, weights_of
+from hornbeam.inspect.units import memory_text as memory_text
 
 
 def print_summary(
     model: nn.Module, line_length: int | None = None, positions: Any = None, print_fn: Callable[[str], Any] | None = None,
-    expand_nested: bool = False, show_trainable: bool = False, layer_range: Any = None,
+    expand_nested: bool = False, show_trainable: bool = False, layer_range: Any = None, show: Any = (),
+    cost: Callable[[], Cost] | None = None, graph: Graph | None = None,
 ) -> None:  # fmt: skip
     """Prints the table of a model's layers.
 
@@ -31,17 +38,23 @@ def print_summary(
         expand_nested: whether nested models are opened.
         show_trainable: whether a column says which layers learn.
         layer_range: first and last layer to show, by name or regular expression.
+        show: names of further columns: see `columns.COLUMNS`.
+        cost: gives what these columns hold.
+        graph: the model's graph, where the caller has it.
     """
-    rows, graph = rows_of(model, expand_nested)
-    connections = not is_linear(rows)
-    width = line_length or (108 if connections else 88)
-    table = _table(in_range(rows, layer_range, "summary"), connections, show_trainable, width, positions)
+    columns = columns_of(show)
+    rows, graph = rows_of(model, expand_nested, graph)
+    found = cost() if columns and cost is not None else None
+    plan = _Plan(not is_linear(rows), show_trainable, columns, found, ties(rows), graph is not None)
+    width = line_length or (108 if plan.connections else 88) + 14 * len(columns)
+    shown = in_range(rows, layer_range, "summary")
+    table = _table(rows, shown, plan, width, positions)
     title = rich.text.Text.assemble(("Model: ", "bold"), (f'"{clean(getattr(model, "name", type(model).__name__))}"', "bold"))
-    parts = [title, table, *_totals(model), *_notes(rows, graph)]
+    parts = [title, table, *_totals(model), *_cost_lines(found), *_notes(model, rows, graph, plan)]
     if print_fn is None:
         console = rich.console.Console(width=width, highlight=False)
         for part in parts:
-            console.print(part)
+            console.print(part, soft_wrap=isinstance(part, rich.text.Text))
     else:
         print_fn(as_text(parts, width))
 
@@ -53,7 +66,7 @@ def as_text(parts: list[Any], width: int) -> str:
         file=out, width=width, highlight=False, color_system=None, force_terminal=False, force_jupyter=False
     )
     for part in parts:
-        console.print(part)
+        console.print(part, soft_wrap=isinstance(part, rich.text.Text))
     return out.getvalue()
 
 
@@ -63,25 +76,40 @@ def clean(name: Any) -> str:
     return text if len(text) <= 200 else text[:199] + "…"
 
 
-def _table(rows: list[Row], connections: bool, trainable: bool, width: int, positions: Any) -> rich.table.Table:
+@dataclass
+class _Plan:
+    """What a table shows besides names, shapes and counts."""
+
+    connections: bool
+    trainable: bool
+    columns: list[Column]
+    cost: Cost | None
+    ties: dict[int, str]
+    has_graph: bool
+
+
+def _table(rows: list[Row], shown: list[Row], plan: _Plan, width: int, positions: Any) -> rich.table.Table:
     headers = [
         "Layer (type)",
         "Output Shape",
         "Param #",
-        *(["Connected to"] if connections else []),
-        *(["Trainable"] if trainable else []),
+        *(header for header, _, _ in plan.columns),
+        *(["Connected to"] if plan.connections else []),
+        *(["Trainable"] if plan.trainable else []),
     ]
-    shares = _shares(len(headers), connections, trainable, width, positions)
+    shares = _shares(len(headers), plan, width, positions)
     table = rich.table.Table(width=width, box=rich.box.HEAVY_HEAD, show_lines=True, expand=False)
+    right = {"Param #", *(header for header, _, _ in plan.columns)}
     for header, share in zip(headers, shares, strict=True):
-        justify: Any = "right" if header == "Param #" else "center" if header == "Trainable" else "left"
+        justify: Any = "right" if header in right else "center" if header == "Trainable" else "left"
         table.add_column(header, justify=justify, width=share, overflow="fold")
-    for row in rows:
-        table.add_row(*_cells(row, connections, trainable))
+    places = {id(row): place for place, row in enumerate(rows)}
+    for row in shown:
+        table.add_row(*_cells(row, plan, places[id(row)] in plan.ties))
     return table
 
 
-def _shares(count: int, connections: bool, trainable: bool, width: int, positions: Any) -> list[int]:
+def _shares(count: int, plan: _Plan, width: int, positions: Any) -> list[int]:
     free = width - 3 * count - 1
     if positions is not None:
         ends = [p * width if isinstance(p, float) and p <= 1 else p for p in positions][:count]
@@ -89,18 +117,15 @@ def _shares(count: int, connections: bool, trainable: bool, width: int, position
             raise ValueError(f"summary: `positions` needs {count} values, one per column. Received: {positions}")
         parts = [b - a for a, b in zip([0, *ends], ends, strict=False)]
     else:
-        parts = (
-            [30, 24, 13, *([24] if connections else []), *([11] if trainable else [])]
-            if connections
-            else [38, 28, 18, *([11] if trainable else [])]
-        )
+        own = [30, 24, 13] if plan.connections else [38, 28, 18]
+        parts = [*own, *[11] * len(plan.columns), *[24] * plan.connections, *[11] * plan.trainable]
     scale = free / sum(parts)
     sizes = [max(4, int(p * scale)) for p in parts]
     sizes[0] += free - sum(sizes)
     return sizes
 
 
-def _cells(row: Row, connections: bool, trainable: bool) -> list[rich.text.Text]:
+def _cells(row: Row, plan: _Plan, tied: bool) -> list[rich.text.Text]:
     name = rich.text.Text()
     if row.depth:
         name.append("   " * row.depth + "└ ")
@@ -108,11 +133,15 @@ def _cells(row: Row, connections: bool, trainable: bool) -> list[rich.text.Text]
     name.append(" (")
     name.append(clean(row.kind), style="bright_blue")
     name.append(")")
-    count = f"{row.params:,}" if row.shape is not None or row.params else "0 (unbuilt)"
-    cells = [name, rich.text.Text(shape_text(row.shape)), rich.text.Text(count, style="green")]
-    if connections:
+    built = row.shape is not None or row.params > 0 or (plan.has_graph and getattr(row.module, "built", True))
+    unknown = "not called" if built and plan.has_graph else "not built"
+    count = f"{row.params:,}{' *' if tied else ''}" if built else "0 (unbuilt)"
+    cells = [name, rich.text.Text(unknown if row.shape is None else shape_text(row.shape)), rich.text.Text(count, style="green")]
+    if plan.cost is not None:
+        cells.extend(rich.text.Text(text, style="cyan") for text in texts(plan.cost.of(row), plan.columns))
+    if plan.connections:
         cells.append(rich.text.Text(",\n".join(map(clean, row.connected)) or "-", style="bright_blue" if row.connected else ""))
-    if trainable:
+    if plan.trainable:
         mark = {True: ("Y", "bold green"), False: ("N", "bold red"), None: ("-", "")}[row.trainable]
         cells.append(rich.text.Text(*mark))
     return cells
@@ -127,19 +156,6 @@ def shape_text(shape: Any) -> str:
     if isinstance(shape, dict):
         return "{" + ", ".join(f"{k}: {shape_text(v)}" for k, v in shape.items()) + "}"
     return "[" + ", ".join(shape_text(v) for v in shape if v is not None) + "]"
-
-
-def memory_text(size: float) -> str:
-    """Returns a number of bytes as Keras shows it.
-
-    >>> memory_text(1109032)
-    '1.06 MB'
-    """
-    for unit in ("B", "KB", "MB", "GB", "TB"):
-        if size < 1024 or unit == "TB":
-            return f"{size:.2f} {unit}"
-        size /= 1024
-    raise AssertionError
 
 
 def _sum(weights: list[torch.Tensor]) -> str:
@@ -163,8 +179,18 @@ def _totals(model: nn.Module) -> list[rich.text.Text]:
     return [rich.text.Text.assemble((f" {label}: ", "bold"), (_sum(values), "green")) for label, values in lines]
 
 
-def _notes(rows: list[Row], graph: Any) -> list[rich.text.Text]:
-    notes: list[str] = []
+def _cost_lines(cost: Cost | None) -> list[rich.text.Text]:
+    lines = [] if cost is None else totals(cost)
+    return [rich.text.Text.assemble((f" {label}: ", "bold"), (text, "cyan")) for label, text in lines]
+
+
+def _notes(model: nn.Module, rows: list[Row], graph: Graph | None, plan: _Plan) -> list[rich.text.Text]:
+    notes: list[str] = [] if plan.cost is None else list(plan.cost.notes)
+    for place, other in plan.ties.items():
+        notes.append(f"* {rows[place].name!r} shares weights with {other!r}: the totals count them once.")
+    hint = absurd_share(model, graph)
+    if hint is not None:
+        notes.append(hint)
     if graph is None:
         notes.append(
             "The model has no shapes yet: call build((None, ...)) or summary(input_shape=(None, ...)), or call it on data."

@@ -154,12 +154,13 @@ class BatchNormalization(ScaledNormalization):
     def _by_batch(self, x: torch.Tensor) -> torch.Tensor:
         """Normalizes in one call, which leaves the batch's mean and unbiased variance in two vectors."""
         count = x.numel() // x.shape[1]
-        if count < 2 or self.renorm or self.synchronized or context.scratch or context.stateless is not None:
+        if count < 2 or self.renorm or self.synchronized or context.stateless is not None:
             return self._by_moments(x, None)
         moving = [self.moving_mean, self.moving_variance]
         mean, variance = torch.zeros_like(moving[0]), torch.zeros_like(moving[0])
         y = F.batch_norm(x, mean, variance, self.gamma, self.beta, True, 1.0, self.epsilon)
-        torch._foreach_lerp_(moving, [mean, variance * ((count - 1) / count)], 1 - self.momentum)
+        if not context.scratch:
+            torch._foreach_lerp_(moving, [mean, variance * ((count - 1) / count)], 1 - self.momentum)
         return y
 
     def _by_moments(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
