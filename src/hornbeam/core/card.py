@@ -75,9 +75,13 @@ def _is_usual(key: str, value: Any, default: Any) -> bool:
     if isinstance(value, (list, tuple)):
         return not isinstance(default, (list, tuple)) and all(v == default for v in value)
     kind = key.rpartition("_")[2]
-    if kind in ("activation", "initializer", "regularizer", "constraint"):
-        usual = registry.serialize_keras_object(registry.of_kind(kind).get(default)) if default is not None else "linear"
-        return value_text(value) == value_text(usual)
+    if kind in ("activation", "initializer", "regularizer", "constraint") and isinstance(default, str):
+        usual = registry.of_kind(kind).find(default)
+        plain = {name: None if d is inspect.Parameter.empty else d for name, d in signature_defaults(usual).items()}
+        made = isinstance(value, dict) and all(v is None or v == plain.get(name) for name, v in value.get("config", {}).items())
+        return value == usual.__name__ or (made and value.get("class_name") == usual.__name__)
+    if key == "activation" and default is None:
+        return bool(value == "linear")
     return default is None and key == "data_format" and value == "channels_last"
 
 
@@ -113,7 +117,7 @@ def lines_of(layer: Any) -> list[tuple[str, str]]:
     if not layer.built:
         return [*lines, ("weights", "not built yet: call it on an input, or build((None, ...))")]
     weights = named_weights(layer)
-    shown = [f"{clean(n)} {tuple(w.shape)}{'' if w.requires_grad else ' frozen'}" for n, w in list(weights.items())[:MOST]]
+    shown = [f"{clean(n)} {tuple(w.shape)}{'' if w.requires_grad else ' not trainable'}" for n, w in list(weights.items())[:MOST]]
     if weights:
         more = f", and {len(weights) - MOST} more" if len(weights) > MOST else ""
         lines.append(("weights", f"{sum(w.numel() for w in weights.values()):,}: {', '.join(shown)}{more}"))
@@ -141,7 +145,7 @@ def html(layer: Any) -> str:
         f'<tr><td {cell};opacity:.65">{escape(k)}</td><td {cell}">{escape(v)}</td></tr>' for k, v in lines_of(layer)
     )
     head = f"<b>{escape(clean(layer.name))}</b> <span>{escape(type(layer).__name__)}</span>"
-    return f'<div style="font-size:13px">{head}<table style="border:0;margin:2px 0 0 0">{rows}</table></div>'
+    return f'<div style="font-size:13px">{head}<table style="border:0;margin:2px 0 0 0;font-size:13px">{rows}</table></div>'
 
 
 def rich_text(layer: Any) -> Any:

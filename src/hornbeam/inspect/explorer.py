@@ -10,14 +10,16 @@ import os
 import tempfile
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from hornbeam.core.card import clean
-from hornbeam.inspect.explorer_data import Figure, page_data
 from hornbeam.inspect.given import graph_for
-from hornbeam.inspect.plot_diagram import Diagram, diagram_of
+
+if TYPE_CHECKING:
+    from hornbeam.inspect.explorer_data import Figure
+    from hornbeam.inspect.plot_diagram import Diagram
 
 PAGE = Path(__file__).parent / "page"
 HEIGHT = 640  # pixels, in a notebook
@@ -91,6 +93,9 @@ def explore(
     >>> explore(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), inputs=(None, 3))
     <Explorer of 'Sequential': 3 calls, ... KB>
     """
+    from hornbeam.inspect.explorer_data import page_data  # what draws is loaded when something is drawn
+    from hornbeam.inspect.plot_diagram import diagram_of
+
     if to_file is not None and not os.fspath(to_file).lower().endswith((".html", ".htm")):
         raise ValueError(f"explore writes a page: the file's name ends with .html. Received: to_file={os.fspath(to_file)!r}")
     diagram = diagram_of(model, expand_nested=True, graph=graph_for(model, inputs, "explore"))
@@ -106,7 +111,8 @@ def costs(model: nn.Module, diagram: Diagram, inputs: Any, batch_size: int) -> t
 
     A layer that is called several times in one graph has the mean of its calls. A module that cannot be costed has none.
     """
-    from hornbeam.inspect.cost import cost_of  # it loads torch's fake tensors, which take a second
+    from hornbeam.inspect.cost import cost_of  # it runs on torch's fake tensors, which take a second to load
+    from hornbeam.inspect.explorer_data import Figure
 
     try:
         cost = cost_of(model, inputs, batch_size)

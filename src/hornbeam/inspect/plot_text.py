@@ -6,7 +6,8 @@ import functools
 import struct
 import unicodedata
 from pathlib import Path
-from typing import Any
+
+from hornbeam.core.card import clean as clean
 
 FONTS = {bold: Path(__file__).parent / "fonts" / f"Inter-{'SemiBold' if bold else 'Regular'}.ttf" for bold in (False, True)}
 FAMILIES = "Inter, 'Segoe UI', 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
@@ -69,15 +70,6 @@ def elide(text: str, size: float, bold: bool, room: float) -> str:
     while keep > 2 and measure(text[:keep] + "…", size, bold) > room:
         keep -= 1
     return text[:keep] + "…"
-
-
-def clean(name: Any) -> str:
-    """Returns a name on one line, without characters that no file can carry.
-
-    >>> clean("a\\nb\\x00")
-    'a?b?'
-    """
-    return "".join(c if c.isprintable() else "?" for c in str(name))
 
 
 def number(n: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import Any
 
@@ -9,7 +10,7 @@ from torch import nn
 
 from hornbeam.core.card import clean, safe
 from hornbeam.inspect.plot import Picture
-from hornbeam.inspect.plot_diagram import diagram_of, family_of, fold
+from hornbeam.inspect.plot_diagram import diagram_of, family_of, family_of_function, fold
 from hornbeam.inspect.plot_scene import COLOURS, Show
 from hornbeam.inspect.table import Row, rows_of, weights_of
 from hornbeam.inspect.units import short_memory
@@ -17,6 +18,7 @@ from hornbeam.inspect.units import short_memory
 FIRST, LAST = 32, 8  # rows that are shown of a long model
 DRAWN = 120  # boxes up to which the diagram is there, too
 COLUMNS = {"layer": "left", "type": "left", "output": "left", "weights": "right"}
+DOT = "display:inline-block;width:9px;height:9px;border-radius:3px;margin-right:7px"
 CELL = "padding:2px 14px 2px 0;border:0;text-align:"
 
 
@@ -27,7 +29,7 @@ def title_of(model: nn.Module) -> tuple[str, str]:
     size = short_memory(sum(w.numel() * w.element_size() for w in weights))
     count = sum(w.numel() for w in weights)
     told = [type(model).__name__, f"{count:,} weights ({size})" if count else "no weights yet"]
-    told += [f"{count - learn:,} of them frozen"] if count > learn else []
+    told += [f"{count - learn:,} of them not trainable"] if count > learn else []
     return clean(getattr(model, "name", type(model).__name__)), " · ".join(told)
 
 
@@ -63,16 +65,15 @@ def html(model: nn.Module) -> str:
     body = "".join([*lines, *map(_line, last)])
     return (
         f'<div style="font-size:13px"><b>{escape(name)}</b> <span style="opacity:.65">{escape(told)}</span>'
-        f'<table style="border:0;margin:4px 0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+        f'<table style="border:0;margin:4px 0;font-size:13px"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
         f"{_drawing(model)}</div>"
     )
 
 
 def _line(row: Row) -> str:
-    family = "input" if row.kind == "InputLayer" else family_of(row.module) if row.module is not None else "function"
-    fill, stroke, _ = COLOURS[family]
-    look = "display:inline-block;width:9px;height:9px;border-radius:3px;margin-right:7px"
-    dot = f'<span style="{look};background:{fill};border:1px solid {stroke}"></span>'
+    family = family_of(row.module) if row.module is not None else family_of_function(re.sub(r"_\d+$", "", row.name))
+    colour = COLOURS["input" if row.kind == "InputLayer" else family][1]
+    dot = f'<span style="{DOT};background:{colour}"></span>'
     name, *more = map(escape, cells_of(row))
     cells = zip([dot + name, *more], COLUMNS.values(), strict=True)
     return "<tr>" + "".join(f'<td style="{CELL}{side}">{text}</td>' for text, side in cells) + "</tr>"

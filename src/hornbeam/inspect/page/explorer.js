@@ -190,7 +190,7 @@ function details() {
   if (i.where) { row("made at", i.where[0]); if (i.where[1]) to.append(el("pre", {}, i.where[1])); }
   if (i.config) config(to, ...i.config);
   if (i.weights) to.append(el("h3", {}, "Weights"), el("table", {}, ...i.weights.map(([name, shape, dtype, learns]) =>
-    el("tr", {}, el("td", {}, name), el("td", {}, shape), el("td", {class: "quiet"}, dtype + (learns ? "" : " frozen"))))));
+    el("tr", {}, el("td", {}, name), el("td", {}, shape), el("td", {class: "quiet"}, dtype + (learns ? "" : ", not trainable"))))));
   if (i.kids) links("Largest by " + data.metrics[metric][0], (i === root ? leaves.filter(j => j.shared < 0 || (!once.has(j.shared) && once.add(j.shared))) : i.kids).filter(j => j.cost[metric]).sort((a, b) => b.cost[metric] - a.cost[metric]).slice(0, 8), j => " " + number(j.cost[metric], metric));
   else { links("From", i.ins); links("To", i.outs); if (i.shared >= 0) links("Same weights at", leaves.filter(j => j !== i && j.shared === i.shared)); }
   if (i === root && data.note) to.append(el("p", {class: "quiet"}, data.note));
