@@ -17,7 +17,7 @@ from handwritten import TorchInception, TorchLstm
 from hornbeam import layers
 from timing import show
 
-ROWS, BATCH = {"mlp": 12800, "inception": 512, "lstm": 256}, 128
+ROWS, BATCH = {"mlp": 12800, "inception": 768, "lstm": 768}, 128
 
 
 def ours(name):

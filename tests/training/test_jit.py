@@ -30,8 +30,8 @@ def rich(**options):
         keras.optimizers.schedules.CosineDecay(0.01, 30), use_ema=True, gradient_accumulation_steps=2, global_clipnorm=1.0
     )
     model.compile(
-        optimizer, {"a": cross_entropy(), "b": "mse"}, loss_weights={"a": 1.0, "b": 0.5}, metrics={"a": ["accuracy"], "b": ["mae"]},
-        weighted_metrics={"b": ["mse"]}, **options,
+        optimizer, {"a": cross_entropy(), "b": "mse"}, loss_weights={"a": 1.0, "b": 0.5},
+        metrics={"a": ["accuracy"], "b": ["mae"]}, weighted_metrics={"b": ["mse"]}, **options,
     )  # fmt: skip
     return model, {"a": Y, "b": R}, {"sample_weight": {"a": WEIGHTS, "b": WEIGHTS}}
 

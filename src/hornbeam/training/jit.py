@@ -77,8 +77,8 @@ class CompiledStep:
         try:
             logs = function(data)
         except Exception as error:
-            self.failed = True
-            logs = self.several(data) if function is self._several else self.eager(data)  # what is wrong with the step itself is raised
+            self.failed = True  # and what is wrong with the step itself is raised by the next line
+            logs = self.several(data) if function is self._several else self.eager(data)
             warnings.warn(f"Model {self.model.name!r} trains without torch.compile: {reason_of(error)}", stacklevel=4)
             return logs
         self.model._plan.take_left()

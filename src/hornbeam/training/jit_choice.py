@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from hornbeam.graph.infer import looking
 from hornbeam.training.data import unpack_x_y_sample_weight
 
-# Measured on one CPU thread: what a call of a kernel costs besides its arithmetic, what compiling saves of it, what compiling costs.
+# Measured on one CPU thread: what a kernel's call costs besides its arithmetic, what compiling saves of it, what compiling costs.
 CALL_COST, CALL_GAIN = 3e-6, 1.5e-6
 COMPILE_COST, COMPILE_COST_PER_CALL = 10.0, 0.05
 FLOPS, BYTES = 4e10, 8e9  # a second, of one core
@@ -48,7 +48,7 @@ class Counts(TorchDispatchMode):
 
 
 def wants_compiling(model: Any, head: Any, steps: int | None, verbose: Any) -> bool:
-    """Returns whether a run compiles its steps, as `compile(jit_compile=)` says; "auto" is decided here, and said where it is yes.
+    """Returns whether a run compiles its steps, as `compile(jit_compile=)` says; "auto" is decided here, and a yes is said.
 
     Args:
         model: a compiled model that has its weights.

@@ -80,14 +80,15 @@ def fit(
             if not resume(self, run):
                 run.compiled = wants_compiling(self, run.head, steps and steps * (epochs - initial_epoch), verbose)
             passes = data.epochs(source, data.orders(stream, source, shuffle), steps_per_epoch, stream.pause, run.step)
-            for run.epoch, batches in zip(range(run.epoch, epochs), passes, strict=False):
+            for epoch, batches in zip(range(run.epoch, epochs), passes, strict=False):
+                run.epoch = epoch
                 if run.step:
-                    display.begin(run.epoch, epochs, steps)
+                    display.begin(epoch, epochs, steps)
                 else:
                     self.reset_metrics()
-                    hooks.on_epoch_begin(run.epoch)
+                    hooks.on_epoch_begin(epoch)
                 logs = _train(self, run, batches, display, each, watch)
-                done, epoch, run.epoch, run.step = run.step, run.epoch, run.epoch + 1, 0
+                done, run.epoch, run.step = run.step, epoch + 1, 0
                 if done:
                     logs = read_results(self, logs)
                     if held_out is not None and _is_due(validation_freq, epoch):

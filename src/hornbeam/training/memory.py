@@ -1,7 +1,8 @@
 """Freed memory that stays with the process while `fit` runs: large tensors are made and freed at every step.
 
 glibc gives blocks above 32 MiB back to the system at each free, so that every step takes page faults for them anew. While a loop
-runs, its limits are raised; at the end they are put back and what is free is given back. Nothing happens on other systems.
+runs, its limits are raised; at the end they are put back, and after a long run what is free is given back. Nothing happens on other
+systems.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import cache
 from typing import Any
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_LONG = 10.0  # seconds
 _enabled = True
 
 
@@ -58,5 +60,5 @@ class KeptMemory:
         if KeptMemory.depth == 0:
             self.libc.mallopt(_MMAP_THRESHOLD, 32 << 20)
             self.libc.mallopt(_TRIM_THRESHOLD, 64 << 20)
-            if time.monotonic() - self.begun > 1.0:
+            if time.monotonic() - self.begun > _LONG:  # short runs often follow each other
                 self.libc.malloc_trim(0)

@@ -133,13 +133,16 @@ class Arrays(Source):
         self, x: Any, y: Any = None, sample_weight: Any = None, batch_size: int | None = None, class_weight: Any = None
     ) -> None:
         super().__init__()
-        x, y, sample_weight = as_nest(x, "x"), as_nest(y, "y"), as_nest(sample_weight, "sample_weight")
+        borrowed: list[Any] = []
+        x, y = as_nest(x, "x", borrowed), as_nest(y, "y", borrowed)
+        sample_weight = as_nest(sample_weight, "sample_weight", borrowed)
         rows = check_lengths({"x": x, "y": y, "sample_weight": sample_weight})
         if class_weight is not None:
             sample_weight = class_weights(y, class_weight, sample_weight)
         self.nest = pack_x_y_sample_weight(x, y, sample_weight)
         self.flat = tree.leaves(self.nest)
         self.batch_size = batch_size or 32
+        self.borrowed = bool(borrowed)
         self.rows, self.steps = rows, -(-rows // self.batch_size)
 
     rows: int
@@ -160,11 +163,23 @@ class Arrays(Source):
         if start >= self.rows:
             return iter(())
         if order is None:
-            return zip(*[itertools.repeat(None) if t is None else t[start:].split(size) for t in flat], strict=False)
+            cut = zip(*[itertools.repeat(None) if t is None else t[start:].split(size) for t in flat], strict=False)
+            return ([None if t is None else t.clone() for t in batch] for batch in cut) if self.borrowed else cut
         order = order[start:].to(next(t.device for t in flat if t is not None))
         if all(t is not None and t.device == order.device for t in flat):
-            return ([t.index_select(0, index) for t in flat] for index in order.split(size))
+            return self._blocks(order)
         return ([None if t is None else t.index_select(0, index.to(t.device)) for t in flat] for index in order.split(size))
+
+    def _blocks(self, order: torch.Tensor) -> Iterator[Any]:
+        """Yields batches, gathered several at once while they are small: each gathering costs a small step's twentieth."""
+        size, flat = self.batch_size, self.flat
+        bytes_of_batch = size * sum(t[:1].numel() * t.element_size() for t in flat)
+        count = min(max(_BLOCK // max(bytes_of_batch, 1), 1), _BATCHES)
+        for index in order.split(size * count):
+            yield from zip(*[t.index_select(0, index).split(size) for t in flat], strict=True)
+
+
+_BLOCK, _BATCHES = 256 << 10, 16  # bytes and batches that are gathered at once
 
 
 class Stream(Source):
