@@ -113,7 +113,14 @@ def plot_history(
     return chart
 
 
-def series_of(history: Any) -> dict[str, list[tuple[int, float]]]:
+def curve_chart(
+    name: str, points: list[tuple[float, float]], marked: tuple[float, float] | None, title: str, subtitle: str, dpi: float
+) -> Chart:
+    """Returns a picture of one result over learning rates, with one point ringed."""
+    return Chart([Panel(name, [Curve("", TRAIN, points)], over_rates=True, marked=marked)], title, subtitle, dpi)
+
+
+def series_of(history: Any) -> dict[str, list[tuple[float, float]]]:
     """Returns (epoch, value) for each result that is a number, by name; epochs count from 1.
 
     Results that were not there in every epoch, as those of `validation_freq`, stand at the epochs where they were.
@@ -143,14 +150,14 @@ def spread(count: int, longest: int) -> list[int]:
     return [every * (i + 1) - 1 for i in range(count)] if every * count == longest else list(range(longest - count, longest))
 
 
-def _panel(name: str, series: Mapping[str, list[tuple[int, float]]], log: bool | None) -> Panel:
+def _panel(name: str, series: Mapping[str, list[tuple[float, float]]], log: bool | None) -> Panel:
     if name == "learning_rate":
         return Panel("learning rate", [Curve("", RATE, series[name])], None, log)
     pairs = (("train", TRAIN, name), ("validation", VALIDATION, f"val_{name}"))
     return Panel(name, [Curve(kind, colour, series[key]) for kind, colour, key in pairs if key in series], grows(name), log)
 
 
-def best_of(series: Mapping[str, list[tuple[int, float]]]) -> tuple[str, int, float] | None:
+def best_of(series: Mapping[str, list[tuple[float, float]]]) -> tuple[str, float, float] | None:
     """Returns the result that tells how good a run was, with its best epoch and value: the validation loss, or the loss."""
     for name in ("val_loss", "loss"):
         finite = [(e, v) for e, v in series.get(name, ()) if math.isfinite(v)]
@@ -159,7 +166,7 @@ def best_of(series: Mapping[str, list[tuple[int, float]]]) -> tuple[str, int, fl
     return None
 
 
-def told(series: Mapping[str, list[tuple[int, float]]]) -> str:
+def told(series: Mapping[str, list[tuple[float, float]]]) -> str:
     """Returns a run's length and its best epoch in one line."""
     count = max((e for points in series.values() for e, _ in points), default=0)
     found = best_of(series)
@@ -167,7 +174,7 @@ def told(series: Mapping[str, list[tuple[int, float]]]) -> str:
     return f"{count:,} epoch{'s' * (count != 1)}{best}"
 
 
-def _last_and_best(points: list[tuple[int, float]], up: bool | None) -> tuple[float, tuple[int, float] | None]:
+def _last_and_best(points: list[tuple[float, float]], up: bool | None) -> tuple[float, tuple[float, float] | None]:
     """The last value, and the best point where the name says which way is better."""
     finite = [p for p in points if math.isfinite(p[1])]
     best = (max if up else min)(finite, key=lambda p: p[1]) if finite and up is not None else None

@@ -31,10 +31,10 @@ class Curve(NamedTuple):
 
     name: str
     colour: str
-    points: list[tuple[int, float]]
+    points: list[tuple[float, float]]
 
     @property
-    def finite(self) -> list[tuple[int, float]]:
+    def finite(self) -> list[tuple[float, float]]:
         """The points that can be drawn."""
         return [p for p in self.points if math.isfinite(p[1])]
 
@@ -48,16 +48,22 @@ class Panel:
         curves: training and validation.
         grows: whether more is better; None where nobody knows.
         log: whether the values stand on a logarithmic axis; None decides by the values.
+        over_rates: whether points are (learning rate, value) on a logarithmic axis, instead of (epoch, value).
+        marked: the point that is ringed, where it is not the best one.
     """
 
     title: str
     curves: list[Curve]
     grows: bool | None = None
     log: bool | None = None
+    over_rates: bool = False
+    marked: tuple[float, float] | None = None
 
     @property
-    def best(self) -> tuple[Curve, tuple[int, float]] | None:
-        """The best point of validation, or of training where there is none."""
+    def best(self) -> tuple[Curve, tuple[float, float]] | None:
+        """The point that is ringed: the best one of validation, or of training where there is none."""
+        if self.over_rates:
+            return (self.curves[0], self.marked) if self.marked else None
         judge = next((c for c in reversed(self.curves) if c.finite), None)
         if judge is None or self.grows is None or len(judge.points) < 2:
             return None
@@ -104,7 +110,7 @@ def _legend(panels: list[Panel], right: float) -> list[Mark]:
     entries: list[tuple[str, Callable[[float], list[Mark]]]] = []
     if any(len(c.finite) < len(c.points) for p in panels for c in p.curves):
         entries.append(("no number", lambda x: _cross(x - 9, 2)))
-    if any(p.best for p in panels):
+    if any(p.best for p in panels if not p.over_rates):
         entries.append(("best", lambda x: _ring(x - 11, 2, QUIET)))
     entries += [(name, partial(_dash, used[name])) for name in ("validation", "train") if name in used]
     marks: list[Mark] = []
@@ -134,12 +140,14 @@ def _panel(panel: Panel, x: float, y: float, width: float, height: float) -> lis
         words = "not one number" if epochs else "no values"
         return [*marks, Text(left + WIDTH / 2, top + HEIGHT / 2, words, 11, False, BAD if epochs else QUIET)]
     scale = Scale(values, False if panel.log is None and panel.grows else panel.log)
-    first, last = min(epochs), max(epochs)
-    across = lambda e: left + WIDTH * ((e - first) / (last - first) if last > first else 0.5)  # noqa: E731
+    at: Callable[[float], float] = math.log10 if panel.over_rates else float
+    first, last = at(min(epochs)), at(max(epochs))
+    across = lambda e: left + WIDTH * ((at(e) - first) / (last - first) if last > first else 0.5)  # noqa: E731
     down = lambda v: top + HEIGHT * (1 - scale.place(v))  # noqa: E731
-    marks += _axes(scale, first, last, across, down, left, top)
+    ticks = _rate_ticks(first, last) if panel.over_rates else [(e, f"{e:,}") for e in epoch_ticks(int(first), int(last))]
+    marks += _axes(scale.ticks(), ticks, across, down, left, top)
     for curve in panel.curves:
-        marks += _curve(curve, across, down, top + HEIGHT)
+        marks += _curve(panel, curve, across, down, top + HEIGHT)
     return marks + _best(panel, across, down, left, top)
 
 
@@ -153,31 +161,34 @@ def _heading(panel: Panel, x: float, y: float, width: float) -> list[Mark]:
             text, colour = value_text(last), curve.colour if math.isfinite(last) else BAD
             right -= measure(text, 11, True)
             marks.append(Text(right, y + 23, text, 11, True, colour, "start"))
-            right -= 10
+            right -= 16
     name = elide(clean(panel.title), 13, True, max(right - x - 14, 20))
     return [Text(x + 14, y + 23, name, 13, True, INK, "start"), *marks]
 
 
 def _axes(
-    scale: Scale, first: int, last: int, across: Callable[[float], float], down: Callable[[float], float], left: float, top: float
+    values: Sequence[tuple[float, str]], ticks: Sequence[tuple[float, str]], across: Callable[[float], float],
+    down: Callable[[float], float], left: float, top: float,
 ) -> list[Mark]:  # fmt: skip
     marks: list[Mark] = []
-    for value, text in scale.ticks():
+    for value, text in values:
         y = down(value)
         marks.append(Path([("M", left, y), ("L", left + WIDTH, y)], None, GRID, 1))
         marks.append(Text(left - 6 - measure(text, 9.5), y + 3.4, text, 9.5, False, QUIET, "start"))
     marks.append(Path([("M", left, top + HEIGHT), ("L", left + WIDTH, top + HEIGHT)], None, AXIS, 1))
-    for epoch in epoch_ticks(first, last):
-        x = across(epoch)
+    for place, text in ticks:
+        x = across(place)
         marks.append(Path([("M", x, top + HEIGHT), ("L", x, top + HEIGHT + 4)], None, AXIS, 1))
-        marks.append(Text(x, top + HEIGHT + 16, f"{epoch:,}", 9.5, False, QUIET))
+        marks.append(Text(x, top + HEIGHT + 16, text, 9.5, False, QUIET))
     return marks
 
 
-def _curve(curve: Curve, across: Callable[[float], float], down: Callable[[float], float], low: float) -> list[Mark]:
+def _curve(
+    panel: Panel, curve: Curve, across: Callable[[float], float], down: Callable[[float], float], low: float
+) -> list[Mark]:  # fmt: skip
     """A line through the numbers, with a gap and a cross on the axis where there is none."""
     marks: list[Mark] = []
-    dotted = len(curve.points) <= DOTTED
+    dotted = len(curve.points) <= DOTTED and not panel.over_rates
     for finite, run in groupby(curve.points, key=lambda p: math.isfinite(p[1])):
         points = list(run)
         if not finite:
@@ -231,8 +242,8 @@ def _best(
         return []
     curve, (epoch, value) = panel.best
     x, y = across(epoch), down(value)
-    text = f"{value_text(value)} at {epoch:,}"
-    width = measure(text, 9.5, True) + 12
+    text = value_text(epoch) if panel.over_rates else f"{value_text(value)} at {epoch:,}"
+    width = measure(text, 9.5, True) + 16
     lines = [[(across(e), down(v)) for e, v in c.finite] for c in panel.curves]
     chip = _free_place((x, y), width, lines, left, top)
     return [
@@ -323,6 +334,13 @@ def round_step(about: float) -> float:
     """
     power = 10.0 ** math.floor(math.log10(about))
     return next((f * power for f in (1, 2, 5) if f * power >= about * (1 - 1e-9)), 10 * power)
+
+
+def _rate_ticks(first: float, last: float) -> list[tuple[float, str]]:
+    """Powers of ten, given the logarithms of the ends."""
+    powers = range(math.ceil(first - 1e-9), math.floor(last + 1e-9) + 1)
+    every = max(1, math.ceil(len(powers) / 8))
+    return [(10.0**p, f"{10.0**p:g}" if -4 < p < 4 else f"1e{p}") for p in powers if p % every == 0]
 
 
 def epoch_ticks(first: int, last: int) -> list[int]:

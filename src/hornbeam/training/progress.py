@@ -179,8 +179,9 @@ class Notebook(_Timed):
         fill = f'<span style="display: block; width: {share:.1%}; height: 100%; background: {colour}"></span>'
         box = "display: inline-block; width: 160px; height: 8px; margin: 0 10px; border-radius: 4px; overflow: hidden"
         title = f"<b>{escape(self.title)}</b> " if self.title else ""
+        label = f'<span style="display: inline-block; min-width: 14em">{title}{done}/{self.steps or "?"}</span>'
         bar = f'<span style="{box}; background: rgba(128, 128, 128, 0.25)">{fill}</span>'
-        return f"<div>{title}{done}/{self.steps or '?'}{bar}{escape(self.told(done, logs))}</div>"
+        return f"<div>{label}{bar}{escape(self.told(done, logs))}</div>"
 
     def draw(self, done: int, logs: dict[str, Any]) -> None:
         self.text = self.line(done, logs)

@@ -38,13 +38,21 @@ if TYPE_CHECKING:
     from hornbeam.inspect.history import plot_history as plot_history
     from hornbeam.inspect.plot import model_to_dot as model_to_dot
     from hornbeam.inspect.plot import plot_model as plot_model
+    from hornbeam.training.finders import find_batch_size as find_batch_size
+    from hornbeam.training.finders import find_learning_rate as find_learning_rate
+    from hornbeam.training.finders import lr_find as lr_find
+    from hornbeam.training.finders import scale_batch_size as scale_batch_size
     from hornbeam.utils import vis_utils as vis_utils
 
 CustomObjectScope = custom_object_scope
 _LAZY = {
+    "find_batch_size": "hornbeam.training.finders",
+    "find_learning_rate": "hornbeam.training.finders",
+    "lr_find": "hornbeam.training.finders",
     "model_to_dot": "hornbeam.inspect.plot",
     "plot_history": "hornbeam.inspect.history",
     "plot_model": "hornbeam.inspect.plot",
+    "scale_batch_size": "hornbeam.training.finders",
 }
 
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from hornbeam.core.registry import public
-from hornbeam.inspect.history import Chart, plot_history, summary_html, summary_text
 from hornbeam.training.callbacks.callback import Callback
+
+if TYPE_CHECKING:
+    from hornbeam.inspect.history import Chart
+
+
+def _pictures() -> Any:
+    """What draws histories, loaded when one is looked at."""
+    return importlib.import_module("hornbeam.inspect.history")
+
 
 
 @public("keras.callbacks.History")
@@ -56,10 +65,10 @@ class History(Callback):
         >>> history.plot()
         <Chart of loss>
         """
-        return plot_history(self, metrics, to_file, **options)
+        return _pictures().plot_history(self, metrics, to_file, **options)
 
     def __repr__(self) -> str:
-        return f"<History of {summary_text(self)}>"
+        return f"<History of {_pictures().summary_text(self)}>"
 
     def _repr_html_(self) -> str:
-        return summary_html(self)
+        return _pictures().summary_html(self)
