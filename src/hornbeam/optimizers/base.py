@@ -62,6 +62,7 @@ class Optimizer(Selecting, Configurable):
     [0.75, 1.25]
     """
 
+    batch_weight: float | Tensor | None = None  # how much the next gradients count among those accumulated; `fit` sets it
     found_inf: Tensor | None = None  # a flag that an update sets to 1 if a gradient is not finite; fused kernels then do nothing
     _by_variable = False
 
@@ -103,6 +104,7 @@ class Optimizer(Selecting, Configurable):
         self.loss_scale_factor, self.gradient_accumulation_steps = loss_scale_factor, gradient_accumulation_steps
         self.name = name or registry.auto_name(registry.snake_case(type(self).__name__))
         self._steps, self._rate = Mirrored(0, torch.int64), Mirrored(0.0, torch.float32)
+        self._weighed, self.batch_weight = Mirrored(0.0, torch.float32), None
         self._schedule: Callable[..., Any] | None = None
         self.learning_rate = learning_rate  # type: ignore[assignment]
 
@@ -313,13 +315,29 @@ class Optimizer(Selecting, Configurable):
     # -- what surrounds an update
 
     def _accumulate(self, parts: list[Part], grads: list[Tensor]) -> None:
+        """Adds gradients to those accumulated, times their batch's weight: ragged batches count by their rows."""
+        weight, self.batch_weight = self.batch_weight, None
         for part in parts:
-            torch._foreach_add_(part["gradient_accumulator"], [grads[i] for i in part.positions])
+            own, sums = [grads[i] for i in part.positions], part["gradient_accumulator"]
+            if isinstance(weight, Tensor):
+                torch._foreach_add_(sums, torch._foreach_mul(own, weight.to(part.device, part.dtype)))
+            else:
+                torch._foreach_add_(sums, own, alpha=1 if weight is None else weight)
+        if weight is not None and not isinstance(weight, Tensor) and not _is_compiling():
+            self._weighed.set(self._weighed.get() + weight)
+        elif weight is not None:
+            self._weighed.write(self._weighed.scalar() + weight)
 
     def _mean_gradients(self, parts: list[Part], count: int) -> list[Tensor]:
+        total: Any = float(self.gradient_accumulation_steps or 1)
+        if _is_compiling() or self._weighed.ahead:
+            weighed = self._weighed.scalar()
+            total = torch.where(weighed > 0, weighed, total)
+        else:
+            total = self._weighed.get() or total
         means: list[Any] = [None] * count
         for part in parts:
-            mean = torch._foreach_div(part["gradient_accumulator"], float(self.gradient_accumulation_steps or 1))
+            mean = torch._foreach_div(part["gradient_accumulator"], total)
             for position, gradient in zip(part.positions, mean, strict=True):
                 means[position] = gradient
         return means
@@ -327,6 +345,10 @@ class Optimizer(Selecting, Configurable):
     def _clear_accumulators(self, parts: list[Part]) -> None:
         for part in parts:
             torch._foreach_zero_(part["gradient_accumulator"])
+        if _is_compiling():
+            self._weighed.write(torch.zeros_like(self._weighed.scalar()))
+        else:
+            self._weighed.set(0.0)
 
     def _average(self, parts: list[Part], keep: Scalar) -> None:
         for part in parts:

@@ -165,7 +165,7 @@ class Selecting(Stateful):
         self._forget_parts()
 
     def _move_numbers(self, device: torch.device) -> None:
-        for number in [self._steps, self._rate, *(m for _, m in self._numbers)]:
+        for number in [self._steps, self._rate, self._weighed, *(m for _, m in self._numbers)]:
             number.to(device)
 
     def __getstate__(self) -> dict[str, Any]:

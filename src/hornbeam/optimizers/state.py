@@ -11,6 +11,8 @@ from torch import Tensor
 from hornbeam.core.weights import Variable, WeightSpec, of_spec, to_numpy
 from hornbeam.optimizers.mirrored import Mirrored
 
+_WEIGHED = "accumulated_weight"  # what Keras has no variable for
+
 
 def path_of(variable: Tensor, index: int) -> str:
     """Returns a variable's path, its name, or for a plain Parameter its place in the list."""
@@ -37,6 +39,8 @@ class Stateful:
     built: bool
     _steps: Mirrored
     _rate: Mirrored
+    _weighed: Mirrored
+    gradient_accumulation_steps: int | None
     _schedule: Callable[..., Any] | None
     _variables: list[Tensor]
     _names: list[str]
@@ -114,7 +118,8 @@ class Stateful:
 
     def _tensors(self) -> list[Tensor]:
         """Returns every tensor that a step may change: variables, slots and numbers."""
-        return self._variables + [t.tensor if isinstance(t, Mirrored) else t for _, _, t in self._entries()]
+        weighed = [self._weighed.tensor] if self.gradient_accumulation_steps else []
+        return self._variables + weighed + [t.tensor if isinstance(t, Mirrored) else t for _, _, t in self._entries()]
 
     def _keyed(self) -> dict[str, Tensor | Mirrored]:
         keyed: dict[str, Tensor | Mirrored] = {}
@@ -167,7 +172,8 @@ class Stateful:
         >>> list(sgd.state_dict())
         ['iteration', 'learning_rate', 'variable_0_momentum']
         """
-        return {key: _tensor(thing).detach() for key, thing in self._keyed().items()}
+        weighed = {_WEIGHED: self._weighed.tensor} if self.gradient_accumulation_steps else {}
+        return {key: _tensor(thing).detach() for key, thing in self._keyed().items()} | weighed
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Sets the variables to saved values, by name, or in order where variables are named otherwise now.
@@ -178,6 +184,9 @@ class Stateful:
             self._pending = dict(state_dict)
             return
         self._pending = None
+        if _WEIGHED in state_dict:
+            self._weighed.set(float(state_dict[_WEIGHED]))
+            state_dict = {k: v for k, v in state_dict.items() if k != _WEIGHED}
         keys = list(self._keyed())
         if len(keys) != len(state_dict):
             missing, extra = [k for k in keys if k not in state_dict], [k for k in state_dict if k not in keys]

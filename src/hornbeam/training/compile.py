@@ -74,7 +74,7 @@ def compile(
         jit_compile=jit_compile,
         on_nonfinite=on_nonfinite,
         debug_nan=debug_nan,
-        _compile_loss=None if loss is None else CompileLoss(loss, loss_weights, names),
+        _compile_loss=None if loss is None else CompileLoss(loss, loss_weights, names, accumulating(chosen)),
         _compile_metrics=CompileMetrics(metrics, weighted_metrics, names)
         if metrics is not None or weighted_metrics is not None
         else None,
@@ -87,6 +87,12 @@ def compile(
             "run_eagerly": run_eagerly, "steps_per_execution": steps_per_execution, "jit_compile": jit_compile,
         },
     )  # fmt: skip
+
+
+def accumulating(optimizer: Any) -> Any:
+    """Returns the optimizer, or the one inside, if it accumulates gradients over several batches; else None."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return optimizer if getattr(optimizer, "gradient_accumulation_steps", None) else None
 
 
 def known_output_names(model: Any) -> list[str] | None:

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 
 from hornbeam import losses, metrics
-from hornbeam.losses.loss import Loss, LossFunctionWrapper
+from hornbeam.graph import tree
+from hornbeam.losses.loss import Loss, LossFunctionWrapper, reduce_weighted
 from hornbeam.metrics.metric import Metric
 from hornbeam.training import torch_objects
 from hornbeam.training.nests import Spread, match, output_names
@@ -78,12 +79,15 @@ class CompileLoss:
         loss: name, loss, function, torch loss module; or a list or dictionary of such.
         loss_weights: numbers, likewise.
         names: the outputs' names, where the model knows them.
+        accumulating: an optimizer that accumulates gradients, which is told how much each batch counts; or None.
     """
 
     name = "compile_loss"
 
-    def __init__(self, loss: Any, loss_weights: Any = None, names: list[str] | None = None) -> None:
-        self.loss, self.loss_weights, self.known = loss, loss_weights, names
+    def __init__(
+        self, loss: Any, loss_weights: Any = None, names: list[str] | None = None, accumulating: Any = None
+    ) -> None:
+        self.loss, self.loss_weights, self.known, self.accumulating = loss, loss_weights, names, accumulating
         self.metrics: list[LossTracker] = []
         self.names: Any = None
         self._single: Any = None
@@ -94,6 +98,8 @@ class CompileLoss:
             self._single = self.loss if loss_weights is None else None
 
     def __call__(self, y: Any, y_pred: Any, sample_weight: Any = None) -> torch.Tensor:
+        if self.accumulating is not None:
+            self.accumulating.batch_weight = weight_of(self._single, y_pred, sample_weight)
         if self._single is not None and isinstance(y_pred, torch.Tensor) and isinstance(y, torch.Tensor):
             return self._single(y, y_pred, sample_weight)
         if self._parts is None:
@@ -131,6 +137,17 @@ class CompileLoss:
             self.build(y, y_pred)
         targets, predictions, _ = match(y, y_pred, None, self.names, self._used)
         return [(self.names[i] if self.names else None, loss, targets[i], predictions[i]) for i, loss, _ in self._parts or ()]
+
+
+def weight_of(loss: Any, y_pred: Any, sample_weight: Any) -> Any:
+    """Returns what a batch's loss was divided by: its rows, or with a mask the places that count; None for a sum."""
+    first = tree.leaves(y_pred)[0]
+    mask, reduction = getattr(first, "_keras_mask", None), getattr(loss, "reduction", None)
+    if reduction in ("sum", "none"):
+        return None
+    if reduction == "mean_with_sample_weight" and isinstance(sample_weight, torch.Tensor):
+        return reduce_weighted(torch.ones_like(sample_weight), sample_weight, mask, "sum")
+    return len(first) if mask is None else mask.sum().to(torch.float32)
 
 
 class CompileMetrics:
