@@ -10,12 +10,15 @@ import os
 import sys
 import time
 
-THREADS = "1"
-os.environ |= {"OMP_NUM_THREADS": THREADS, "TF_NUM_INTRAOP_THREADS": THREADS, "TF_NUM_INTEROP_THREADS": THREADS}
-os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "3", "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"}
-
 import numpy as np
 
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+}
 BATCH = 128
 STEPS = {"mlp": 200, "inception": 6, "lstm": 6, "transformer": 8}
 
@@ -72,11 +75,9 @@ def keras_epoch(package, name, options):
 
 
 def torch_epoch(name):
-    import torch
-    from training import expert_loop, theirs
-
+    torch, training = importlib.import_module("torch"), importlib.import_module("training")
     x, y = map(torch.from_numpy, data(name))
-    return expert_loop(theirs(name), x, y)
+    return training.expert_loop(training.theirs(name), x, y)
 
 
 def epoch_of(name, contestant):
@@ -91,9 +92,10 @@ def epoch_of(name, contestant):
 
 if __name__ == "__main__":
     name, contestant = sys.argv[1:]
+    os.environ |= ONE_THREAD
     epoch = epoch_of(name, contestant)
     if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(int(THREADS))
+        sys.modules["torch"].set_num_threads(1)
     epoch()
     for _ in sys.stdin:
         begun = time.perf_counter()

@@ -1,6 +1,7 @@
 """Training beside all peers, in one table: Keras on TensorFlow, JAX and torch, a hand-written torch loop, Hornbeam.
 
-Each contestant is a process of its own with one thread; they take turns, one epoch at a time. `python benchmarks/peers.py [MODEL ...]`
+Each contestant is a process of its own with one thread; they take turns, one epoch at a time.
+`python benchmarks/peers.py [MODEL ...]`
 """
 
 from __future__ import annotations
