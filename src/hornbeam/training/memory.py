@@ -1,8 +1,8 @@
 """Freed memory that stays with the process while `fit` runs: large tensors are made and freed at every step.
 
 glibc gives blocks above 32 MiB back to the system at each free, so that every step takes page faults for them anew. While a loop
-runs, its limits are raised; at the end they are put back, and after a long run what is free is given back. Nothing happens on other
-systems.
+runs, its limits are raised; at the end they are put back, and after a long run what is free is given back. Other systems are left
+as they are.
 """
 
 from __future__ import annotations

@@ -259,7 +259,8 @@ def _to_all(name: str) -> Callable[..., None]:
         if not name.startswith("set_") and (len(args) == places or args[places] is None):
             args = (*args[:places], {} if logs is None else logs)
         self._calling = None if name.startswith("set_") else (name, args)
-        for self._at, callback in enumerate(self.callbacks):
+        for at, callback in enumerate(self.callbacks):
+            self._at = at
             getattr(callback, name)(*args)
         self._calling = None
 
