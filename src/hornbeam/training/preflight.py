@@ -67,8 +67,12 @@ def build(model: Any, batch: Any) -> Any:
     x = unpack_x_y_sample_weight(batch)[0]
     outputs = expected_outputs(model, x)
     if not model.built or any(_unbuilt(m) for m in model.modules()):
-        with torch.no_grad(), setting(training=False):
-            model(x)
+        try:
+            with torch.no_grad(), setting(training=False):
+                model(x)
+        except Exception:
+            if step.is_default(model, "train_step"):
+                raise  # a step of the user's own may call something else than the model
     return outputs
 
 
@@ -127,7 +131,7 @@ def check_targets(model: Any, source: Any, outputs: Any, plain: bool = True) -> 
     if compiled is None:
         return
     if y is None:
-        if step.is_default(model, "compute_loss"):
+        if plain:
             raise ValueError(f"Model {model.name!r} was compiled with a loss, which needs targets: pass `y`, or batches (x, y).")
         return
     if not plain:
