@@ -141,7 +141,7 @@ def test_own_metrics_property_and_test_step():
             return {"seen": self.seen.result()}
 
         def predict_step(self, data):
-            return {"doubled": 2 * self(data[0], training=False)}
+            return {"doubled": 2 * self(data, training=False)}
 
     model = Own()
     model.compile("sgd")
