@@ -15,7 +15,7 @@ from hornbeam.training.randomness import stream_of
 from hornbeam.training.state import _metrics, _seed_generators, _tensors
 from hornbeam.training.streams import UserStreams
 
-_ATTRIBUTES = ("history", "stop_training", "run_eagerly", "on_nonfinite", "debug_nan", "_resumed", "_plan")
+_ATTRIBUTES = ("history", "stop_training", "run_eagerly", "on_nonfinite", "debug_nan", "steps_per_execution", "_resumed", "_plan")
 
 
 class Keeper(Callback):
@@ -121,7 +121,7 @@ def kept(model: Any) -> Iterator[Keeper]:
     keeper = Keeper(model)
     try:
         model.__dict__.pop("_resumed", None)
-        model.__dict__.update(run_eagerly=True, on_nonfinite="ignore", debug_nan=False)
+        model.__dict__.update(run_eagerly=True, steps_per_execution=1, on_nonfinite="ignore", debug_nan=False)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield keeper

@@ -68,6 +68,12 @@ def test_results_of_batches(tmp_path, every, steps):
     assert all(v > 0 for v in train["epoch_steps_per_second"].values())
 
 
+def test_several_steps_at_once(tmp_path):
+    fit(TensorBoard(tmp_path, update_freq=3, profile_batch=4), model_of(steps_per_execution=2))
+    assert sorted(scalars(tmp_path / "train")["batch_loss"]) == [4, 6]
+    assert len(list((tmp_path / "plugins" / "profile").iterdir())) == 1
+
+
 def test_no_hook_on_batches_without_a_reason(tmp_path):
     from hornbeam.callbacks import CallbackList
 

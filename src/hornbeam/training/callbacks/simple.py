@@ -150,17 +150,19 @@ class TerminateOnNaN(Callback):
     state_names = ()
 
     def __init__(self, raise_error: bool = False) -> None:
-        self.raise_error, self._every = raise_error, 1
+        self.raise_error, self._every, self._looked = raise_error, 1, 0
 
     def on_train_begin(self, logs: Any = None) -> None:
         weight = next(iter(self.model.weights), None)
         self._every = 1 if weight is None or weight.device.type == "cpu" else 64
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        if (batch + 1) % self._every == 0:
+        if batch + 1 - self._looked >= self._every:
+            self._looked = batch + 1
             self._look(batch, logs)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._looked = 0
         if not self.model.stop_training:
             self._look(None, logs)
 

@@ -44,7 +44,7 @@ class TensorBoard(Callback):
         ImportError: the package tensorboard is not installed.
     """
 
-    state_names = ("_step",)
+    state_names = ("_step", "_step_at_epoch")
 
     def __init__(
         self, log_dir: Any = "logs", histogram_freq: int = 0, write_graph: bool = True, write_images: bool = False,
@@ -109,18 +109,20 @@ class TensorBoard(Callback):
         self._close()
 
     def _begin_batch(self, batch: int, logs: Any = None) -> None:
-        if self._profiled and self._step + 1 == self._profiled[0]:
-            self._profiler = torch.profiler.profile(on_trace_ready=self._trace_handler())
-            self._profiler.start()
+        if self._profiled and self._profiler is None:
+            first, last = self._profiled
+            if first <= self._step + self.model.steps_per_execution and self._step < last:
+                self._profiler = torch.profiler.profile(on_trace_ready=self._trace_handler())
+                self._profiler.start()
         self._batch_begun = time.perf_counter()
 
     def _end_batch(self, batch: int, logs: Any = None) -> None:
-        self._step += 1
-        if self._profiled and self._step == self._profiled[1]:
+        before, self._step = self._step, self._step_at_epoch + batch + 1  # one call may stand for several steps
+        if self._profiled and self._step >= self._profiled[1]:
             self._stop_profiler()
-        if self._every and self._step % self._every == 0:
+        if self._every and self._step // self._every > before // self._every:
             if self.write_steps_per_second:
-                speed = 1 / (time.perf_counter() - self._batch_begun)
+                speed = (self._step - before) / (time.perf_counter() - self._batch_begun)
                 self._write("train", {"steps_per_second": speed}, "batch_{}", self._step)
             self._write("train", logs or {}, "batch_{}", self._step)
 
