@@ -213,4 +213,5 @@ def first(wrong: Tensor, values: Tensor) -> tuple[str, Any]:
 
 def warn(text: str, category: type[Warning] = UserWarning) -> None:
     """Warns in one line, at the user's line that is running."""
-    warnings.warn_explicit(text, category, *user_source())
+    file, line = user_source() or ("", 0)
+    warnings.warn_explicit(text, category, file, line)
