@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,25 +12,28 @@ import torch
 from hornbeam.core import dtype as dtypes
 from hornbeam.core.errors import describe
 from hornbeam.graph import tree
+from hornbeam.training.frames import as_array, is_table
 
 _WIDER = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}
 
 
-def as_tensor(value: Any, name: str = "x") -> torch.Tensor:
+def as_tensor(value: Any, name: str = "x", borrowed: list[Any] | None = None) -> torch.Tensor:
     """Returns an array as a tensor; it shares memory where torch can read the array as it lies.
 
     Args:
-        value: NumPy array, tensor, frame, number, list of numbers, or anything with `__array__`.
+        value: NumPy array, tensor, table or column of pandas, polars or Arrow, number, list of numbers, or anything with
+            `__array__`.
         name: the argument's name, for errors.
+        borrowed: takes the tensors that share memory which must not be written to; where it is None, such memory is copied.
 
     Raises:
         ValueError: it holds no numbers, or a number that the dtype cannot hold.
     """
     if isinstance(value, torch.Tensor):
         return value
-    array = value if type(value) is np.ndarray else np.asarray(value)
+    array = value if type(value) is np.ndarray else np.asarray(as_array(value, name) if is_table(value) else value)
     if array.dtype.kind == "f":
-        return _float_tensor(array, name)
+        return _float_tensor(array, name, borrowed)
     if array.dtype.kind not in "iubc":
         return _from_objects(array, name)
     wider = _WIDER.get(array.dtype.name)
@@ -39,12 +43,12 @@ def as_tensor(value: Any, name: str = "x") -> torch.Tensor:
                 f"`{name}` holds {array.max()} at index {_where(array == array.max())}, which is too large for int64."
             )
         array = array.astype(wider)
-    return torch.from_numpy(_readable(array))
+    return _shared(array, borrowed)
 
 
-def _float_tensor(array: np.ndarray, name: str) -> torch.Tensor:
+def _float_tensor(array: np.ndarray, name: str, borrowed: list[Any] | None) -> torch.Tensor:
     wanted = dtypes.to_torch(None)
-    tensor = torch.from_numpy(_readable(array if array.dtype.itemsize <= 8 else array.astype(np.float64)))
+    tensor = _shared(array if array.dtype.itemsize <= 8 else array.astype(np.float64), borrowed)
     if tensor.dtype is wanted:
         return tensor
     cast = tensor.to(wanted)
@@ -75,31 +79,38 @@ def _from_objects(array: np.ndarray, name: str) -> torch.Tensor:
     raise ValueError(f"`{name}` holds {kind}{example}: an array of dtype {array.dtype} and shape {array.shape}.{way}")
 
 
-def _readable(array: np.ndarray) -> np.ndarray:
-    """The array as torch can read it fast: native bytes, rows one after another, writable."""
+def _shared(array: np.ndarray, borrowed: list[Any] | None) -> torch.Tensor:
+    """The array's memory as a tensor, or a copy that torch can read fast: native bytes, rows one after another, writable."""
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if not array.flags.c_contiguous:
         array = np.ascontiguousarray(array)
-    return array if array.flags.writeable else array.copy()
+    if array.flags.writeable:
+        return torch.from_numpy(array)
+    if borrowed is None:
+        return torch.from_numpy(array.copy())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable", UserWarning)
+        borrowed.append(torch.from_numpy(array))
+    return borrowed[-1]
 
 
 def _where(found: np.ndarray) -> tuple[int, ...]:
     return tuple(int(i) for i in np.argwhere(found)[0])
 
 
-def as_nest(nest: Any, name: str) -> Any:
-    """Returns a nest of arrays as a nest of tensors; a list of numbers is one array, None stays None."""
+def as_nest(nest: Any, name: str, borrowed: list[Any] | None = None) -> Any:
+    """Returns a nest of arrays as a nest of tensors; a list of numbers is one array, None stays None. See as_tensor."""
     if nest is None or isinstance(nest, torch.Tensor):
         return nest
     if isinstance(nest, (list, tuple)) and nest and all(isinstance(v, (int, float, bool, str)) for v in nest):
         return as_tensor(np.asarray(nest), name)
     if isinstance(nest, dict):
-        return {k: as_nest(v, f"{name}[{k!r}]") for k, v in nest.items()}
+        return {k: as_nest(v, f"{name}[{k!r}]", borrowed) for k, v in nest.items()}
     if isinstance(nest, (list, tuple)):
-        made = [as_nest(v, f"{name}[{i}]") for i, v in enumerate(nest)]
+        made = [as_nest(v, f"{name}[{i}]", borrowed) for i, v in enumerate(nest)]
         return type(nest)(*made) if hasattr(nest, "_fields") else type(nest)(made)
-    return as_tensor(nest, name)
+    return as_tensor(nest, name, borrowed)
 
 
 def named_leaves(nest: Any, name: str) -> Iterator[tuple[str, Any]]:

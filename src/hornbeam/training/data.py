@@ -6,12 +6,14 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from hornbeam.core.errors import describe
 from hornbeam.graph import tree
 from hornbeam.training.arrays import as_nest, check_lengths
-from hornbeam.training.items import Items, Rows
+from hornbeam.training.frames import is_hub, is_table, without
+from hornbeam.training.items import Items, Rows, hub_source
 from hornbeam.training.packing import pack_x_y_sample_weight as pack_x_y_sample_weight
 from hornbeam.training.packing import unpack_x_y_sample_weight as unpack_x_y_sample_weight
 from hornbeam.training.sources import Arrays as Arrays
@@ -31,11 +33,18 @@ def make_source(
     """Returns the feeder for what the user gave: an Arrays for what lies in memory, else a Stream."""
     if x is None:
         raise ValueError("`x` is missing: give arrays, tensors, a DataLoader, or an iterable of batches.")
+    x, y = named_target(x, y)
     if is_in_memory(x):
         return Arrays(x, y, sample_weight, batch_size, class_weight)
+    if is_hub(x) and (y is None or isinstance(y, str)) and sample_weight is None:
+        return hub_source(x, y, batch_size or 32, class_weight)
     for name, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
             raise ValueError(f"`{name}` must not be given where x is {describe(x)}: its batches hold the targets, as (x, y).")
+    tensors = tensors_of(x)
+    if tensors is not None and 1 <= len(tensors) <= 3:
+        parts = [*tensors, None, None]
+        return Arrays(parts[0], parts[1], parts[2], batch_size, class_weight)
     if isinstance(x, IterableDataset):
         return Stream(DataLoader(x, batch_size or 32), class_weight)
     if isinstance(x, Dataset):
@@ -51,15 +60,32 @@ def is_in_memory(x: Any) -> bool:
     """Returns whether a nest holds arrays, tensors or numbers, as opposed to something that gives batches."""
     if isinstance(x, (str, bytes)):
         return True
-    if isinstance(x, (Dataset, DataLoader, Iterator)):
+    if isinstance(x, (Dataset, DataLoader, Iterator)) or is_hub(x):
         return False
     if isinstance(x, (tuple, list, dict)):
         return True
-    return hasattr(x, "__array__") and hasattr(x, "shape")
+    return is_table(x) or (hasattr(x, "__array__") and hasattr(x, "shape"))
+
+
+def named_target(x: Any, y: Any) -> tuple[Any, Any]:
+    """Returns a table and its column of targets where `y` is that column's name, else what was given."""
+    return without(x, y) if isinstance(y, str) and is_table(x) else (x, y)
+
+
+def tensors_of(x: Any) -> tuple[torch.Tensor, ...] | None:
+    """Returns the tensors of a TensorDataset, of a Subset of one its rows; None for all else."""
+    if type(x) is TensorDataset:
+        return x.tensors
+    if type(x) is Subset:
+        whole = tensors_of(x.dataset)
+        if whole is not None:
+            return tuple(t[torch.as_tensor(x.indices, dtype=torch.int64, device=t.device)] for t in whole)
+    return None
 
 
 def split(x: Any, y: Any, sample_weight: Any, share: float) -> tuple[Any, Any]:
     """Returns the data without its last part, and that part, each as (x, y, sample_weight)."""
+    x, y = named_target(x, y)
     nest = (as_nest(x, "x"), as_nest(y, "y"), as_nest(sample_weight, "sample_weight"))
     rows = check_lengths(dict(zip(("x", "y", "sample_weight"), nest, strict=True)))
     kept = int(rows * (1.0 - share))

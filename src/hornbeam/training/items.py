@@ -14,9 +14,10 @@ import torch
 from torch.utils.data import default_collate
 
 from hornbeam.core.errors import describe
+from hornbeam.training.frames import check_column
 from hornbeam.training.packing import Form, as_batch, weighted
 from hornbeam.training.pydataset import PyDataset
-from hornbeam.training.sources import Passes, Source, length_of
+from hornbeam.training.sources import Passes, Source, Stream, length_of
 from hornbeam.training.streams import UserStreams, seed_of, seed_streams
 from hornbeam.training.workers import Processes, Threads, in_order
 
@@ -157,10 +158,13 @@ class Rows(Items):
         source: gives row i by `source[i]`; a table gives a dict of columns for a list of rows.
         batch_size: rows of a batch.
         table: whether it is such a table.
+        target: the column of targets, or None.
     """
 
-    def __init__(self, source: Any, batch_size: int, class_weight: Any = None, table: bool = False) -> None:
-        self.batch_size, self.table = batch_size, table
+    def __init__(
+        self, source: Any, batch_size: int, class_weight: Any = None, table: bool = False, target: str | None = None
+    ) -> None:
+        self.batch_size, self.table, self.target = batch_size, table, target
         super().__init__(source, class_weight)
 
     def _count(self) -> int:
@@ -175,9 +179,43 @@ class Rows(Items):
 
     def _raw(self, item: Any) -> Any:
         if self.table:
-            return self.source[item]
+            return with_target(self.source[item], self.target)
         several = getattr(self.source, "__getitems__", None)
         return default_collate(several(item) if several is not None else [self.source[i] for i in item])
+
+
+class HubBatches:
+    """A Hugging Face IterableDataset in batches; its state is the dataset's."""
+
+    def __init__(self, dataset: Any, batch_size: int, target: str | None) -> None:
+        self.dataset, self.batch_size, self.target = dataset, batch_size, target
+        if hasattr(dataset, "load_state_dict"):
+            self.state_dict, self.load_state_dict = dataset.state_dict, dataset.load_state_dict
+
+    def __iter__(self) -> Iterator[Any]:
+        return (with_target(batch, self.target) for batch in self.dataset.iter(self.batch_size))
+
+
+def hub_source(dataset: Any, target: str | None, batch_size: int, class_weight: Any) -> Source:
+    """Returns the source for a dataset of Hugging Face's `datasets`: its columns by name, read batch by batch."""
+    if isinstance(dataset, dict):
+        raise ValueError(f"`x` holds several datasets: pass one, for example x[{next(iter(dataset), 'train')!r}].")
+    names = dataset.column_names
+    if target is not None and names is not None:
+        check_column(target, names)
+    if not hasattr(dataset, "format"):
+        return Stream(HubBatches(dataset.with_format("numpy"), batch_size, target), class_weight)
+    if dataset.format["type"] is None:
+        dataset = dataset.with_format("numpy", columns=dataset.format["columns"])
+    return Rows(dataset, batch_size, class_weight, table=True, target=target)
+
+
+def with_target(columns: dict[str, Any], target: str | None) -> Any:
+    """Returns a batch of columns, or (x, y) where one of them is the target; x alone is no dictionary."""
+    if target is None:
+        return columns
+    x = {name: column for name, column in columns.items() if name != target}
+    return (next(iter(x.values())) if len(x) == 1 else x, columns[target])
 
 
 def _nothing() -> None:
