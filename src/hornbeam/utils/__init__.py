@@ -15,6 +15,7 @@ from hornbeam.core.registry import serialize_keras_object as serialize_keras_obj
 from hornbeam.core.settings import disable_interactive_logging as disable_interactive_logging
 from hornbeam.core.settings import enable_interactive_logging as enable_interactive_logging
 from hornbeam.core.settings import is_interactive_logging_enabled as is_interactive_logging_enabled
+from hornbeam.training.pydataset import PyDataset as PyDataset
 from hornbeam.utils.arrays import normalize as normalize
 from hornbeam.utils.arrays import pack_x_y_sample_weight as pack_x_y_sample_weight
 from hornbeam.utils.arrays import to_categorical as to_categorical
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from hornbeam.utils import vis_utils as vis_utils
 
 CustomObjectScope = custom_object_scope
+Sequence = PyDataset
 _LAZY = {
     "find_batch_size": "hornbeam.training.finders",
     "find_learning_rate": "hornbeam.training.finders",
