@@ -75,7 +75,7 @@ def fit(
     logs: Any = None
     self.stop_training = False
     try:
-        with KeptMemory(), Watch(self) as watch:
+        with source, held_out or nullcontext(), KeptMemory(), Watch(self) as watch:
             hooks.on_train_begin()
             if not resume(self, run):
                 run.compiled = wants_compiling(self, run.head, steps and steps * (epochs - initial_epoch), verbose)
@@ -106,7 +106,6 @@ def fit(
             hooks.on_train_end(logs)
     finally:
         display.close()
-        source.close()
         self.__dict__.pop("_run", None)
         for weight in self._plan.weights if self._plan is not None else ():
             weight.grad = None
@@ -161,7 +160,8 @@ def evaluate(
     preflight.check_steps(source, steps, "steps")
     prepare(self, source, None, training=False)
     hooks = CallbackList(callbacks, add_progbar=verbose != 0, model=self, verbose=verbose, epochs=1, steps=steps or source.steps)
-    logs = _evaluate(self, source, steps, hooks, _display(hooks))
+    with source:
+        logs = _evaluate(self, source, steps, hooks, _display(hooks))
     return logs if return_dict else named_in_order(self, logs)
 
 
@@ -221,7 +221,7 @@ def predict(
     if verbose != "auto":
         display.begin(0, 0, steps or source.steps)
     begun = clock()
-    with torch.no_grad():
+    with source, torch.no_grad():
         for batch in next(data.epochs(source, None, steps, nullcontext)):
             for hook in each:
                 hook.on_predict_batch_begin(len(found), {})

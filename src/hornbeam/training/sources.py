@@ -113,6 +113,15 @@ class Source:
         """Returns the error to raise for one that a step raised: names the batch where it has another form than the first one."""
         return error
 
+    def __enter__(self) -> Source:
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self.close()
+        found = self.explained(error) if isinstance(error, Exception) else error
+        if found is not error:
+            raise found from error
+
     def _end_pass(self) -> None:
         self._pass, self._batch, self._number = self._pass + 1, 0, None
 
