@@ -11,6 +11,8 @@ from hornbeam import constraints, initializers, regularizers
 from hornbeam.core.layer import Layer
 from hornbeam.core.registry import public
 
+_EXACT = {torch.bfloat16: 256, torch.float16: 2048}  # up to where these types hold every integer
+
 
 @public("keras.layers.Embedding")
 class Embedding(Layer):
@@ -79,6 +81,12 @@ class Embedding(Layer):
 
     def call(self, inputs: torch.Tensor) -> torch.Tensor:
         """Returns the rows for the integers."""
+        exact = _EXACT.get(inputs.dtype)
+        if exact is not None and self.input_dim - 1 > exact:
+            raise TypeError(
+                f"Embedding layer {self.name!r} has {self.input_dim} rows, and its input comes as {str(inputs.dtype)[6:]}, which "
+                f"holds integers exactly only up to {exact}. Pass integers, or keep them in float32."
+            )
         ids = inputs if inputs.dtype in (torch.int32, torch.int64) else inputs.to(torch.int64)
         try:
             rows = F.embedding(ids, self.embeddings)

@@ -64,6 +64,7 @@ class Optimizer(Selecting, Configurable):
 
     batch_weight: float | Tensor | None = None  # how much the next gradients count among those accumulated; `fit` sets it
     found_inf: Tensor | None = None  # a flag that an update sets to 1 if a gradient is not finite; fused kernels then do nothing
+    branchless = False  # whether eager steps, too, leave all numbers on the device, so that the host waits for none
     _by_variable = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -193,12 +194,12 @@ class Optimizer(Selecting, Configurable):
             if parts is None or not known or len(grads) != len(self._variables) or not all(isinstance(g, Tensor) for g in grads):
                 parts, grads = self._select(list(grads), trainable_variables)
             if _is_compiling():
-                self._compiled_step(parts, grads)  # type: ignore[arg-type]
+                self._branchless_step(parts, grads)  # type: ignore[arg-type]
                 return
             if parts[0].variables[0].device != parts[0].device:
                 self._follow_device()
                 parts, grads = self._select(list(grads), trainable_variables)
-            self._eager_step(parts, grads)  # type: ignore[arg-type]
+            (self._branchless_step if self.branchless else self._eager_step)(parts, grads)  # type: ignore[arg-type]
         finally:
             torch.set_grad_enabled(grad_enabled)
 
@@ -227,8 +228,8 @@ class Optimizer(Selecting, Configurable):
             self._constrain(parts)
         self._steps.set(done + 1)
 
-    def _compiled_step(self, parts: list[Part], grads: list[Tensor]) -> None:
-        """The same step where neither the counter nor any condition may be read."""
+    def _branchless_step(self, parts: list[Part], grads: list[Tensor]) -> None:
+        """The same step where neither counter nor condition may be read: in compiled code, or so as not to wait for a device."""
         done, every = self._steps.scalar().clone(), self.gradient_accumulation_steps
         if self.loss_scale_factor is not None:
             grads = list(torch._foreach_div(grads, self.loss_scale_factor))
@@ -323,14 +324,14 @@ class Optimizer(Selecting, Configurable):
                 torch._foreach_add_(sums, torch._foreach_mul(own, weight.to(part.device, part.dtype)))
             else:
                 torch._foreach_add_(sums, own, alpha=1 if weight is None else weight)
-        if weight is not None and not isinstance(weight, Tensor) and not _is_compiling():
+        if weight is not None and not isinstance(weight, Tensor) and not self._without_host():
             self._weighed.set(self._weighed.get() + weight)
         elif weight is not None:
             self._weighed.write(self._weighed.scalar() + weight)
 
     def _mean_gradients(self, parts: list[Part], count: int) -> list[Tensor]:
         total: Any = float(self.gradient_accumulation_steps or 1)
-        if _is_compiling() or self._weighed.ahead:
+        if self._without_host() or self._weighed.ahead:
             weighed = self._weighed.scalar()
             total = torch.where(weighed > 0, weighed, total)
         else:
@@ -345,10 +346,13 @@ class Optimizer(Selecting, Configurable):
     def _clear_accumulators(self, parts: list[Part]) -> None:
         for part in parts:
             torch._foreach_zero_(part["gradient_accumulator"])
-        if _is_compiling():
+        if self._without_host():
             self._weighed.write(torch.zeros_like(self._weighed.scalar()))
         else:
             self._weighed.set(0.0)
+
+    def _without_host(self) -> bool:
+        return self.branchless or _is_compiling()
 
     def _average(self, parts: list[Part], keep: Scalar) -> None:
         for part in parts:

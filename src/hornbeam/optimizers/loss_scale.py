@@ -111,8 +111,10 @@ class LossScaleOptimizer(Optimizer):
         inner = self.inner_optimizer
         with torch.no_grad():
             finite = self.check_finite(grads)
-            if torch.compiler.is_compiling():
-                self._compiled_apply(grads, trainable_variables, finite)
+            if self._without_host() or (finite.device.type != "cpu" and type(inner).apply is Optimizer.apply):
+                if not torch.compiler.is_compiling():
+                    inner.branchless = True
+                self._branchless_apply(grads, trainable_variables, finite)
                 return
             if not bool(finite):
                 self._good.set(0)
@@ -126,7 +128,7 @@ class LossScaleOptimizer(Optimizer):
                 self._scale.set(self._scale.get() * 2)
             self._good.set(done % self.dynamic_growth_steps)
 
-    def _compiled_apply(self, grads: Sequence[Tensor | None], variables: Sequence[Tensor] | None, finite: Tensor) -> None:
+    def _branchless_apply(self, grads: Sequence[Tensor | None], variables: Sequence[Tensor] | None, finite: Tensor) -> None:
         inner, scale = self.inner_optimizer, self._scale.scalar().clone()
         divisor = scale / (inner.loss_scale_factor or 1)
         unscaled = [None if g is None else g / divisor.to(g.device) for g in grads]
@@ -138,8 +140,8 @@ class LossScaleOptimizer(Optimizer):
 
     def scale_loss(self, loss: Tensor) -> Tensor:
         """Returns the loss times the present scale."""
-        scale = self._scale.scalar() if torch.compiler.is_compiling() else self._scale.get()
-        return loss * scale
+        on_device = torch.compiler.is_compiling() or not self._scale.shared
+        return loss * (self._scale.scalar() if on_device else self._scale.get())
 
     def finalize_variable_values(self, var_list: Sequence[Tensor]) -> None:
         """Lets the inner optimizer do what it does at the end of training."""
