@@ -45,7 +45,7 @@ def absurd_share(model: nn.Module, graph: Graph | None) -> str | None:
     name = next((r.name for r in rows if r.module is heaviest), type(heaviest).__name__)
     flat = _flatten_before(heaviest, rows)
     count = sum(w.numel() for w in weights)
-    told = f"{name!r} holds {100 * size / whole:.1f} % of the {count:,} weights ({memory_text(size)})"
+    told = f"{name!r} holds {min(100 * size / whole, 99.9):.1f} % of the {count:,} weights ({memory_text(size)})"
     if flat is not None:
         row, axes = flat
         channels = axes[-1] if _is_channels_last(row.module) else axes[0]

@@ -110,19 +110,19 @@ def _table(rows: list[Row], shown: list[Row], plan: _Plan, width: int, positions
 
 
 def _shares(count: int, plan: _Plan, width: int, positions: Any) -> list[int]:
-    free = width - 3 * count - 1
+    free, further = width - 3 * count - 1, []
     if positions is not None:
         ends = [p * width if isinstance(p, float) and p <= 1 else p for p in positions][:count]
         if len(ends) != count:
             raise ValueError(f"summary: `positions` needs {count} values, one per column. Received: {positions}")
         parts = [b - a for a, b in zip([0, *ends], ends, strict=False)]
     else:
-        own = [30, 24, 13] if plan.connections else [38, 28, 18]
-        parts = [*own, *[11] * len(plan.columns), *[24] * plan.connections, *[11] * plan.trainable]
-    scale = free / sum(parts)
+        further = [min(11, free // count)] * len(plan.columns)
+        parts = [*([30, 24, 13] if plan.connections else [38, 28, 18]), *[24] * plan.connections, *[11] * plan.trainable]
+    scale = (free - sum(further)) / sum(parts)
     sizes = [max(4, int(p * scale)) for p in parts]
-    sizes[0] += free - sum(sizes)
-    return sizes
+    sizes[0] += free - sum(further) - sum(sizes)
+    return [*sizes[:3], *further, *sizes[3:]]
 
 
 def _cells(row: Row, plan: _Plan, tied: bool) -> list[rich.text.Text]:
