@@ -1,4 +1,4 @@
-"""The text's models as an expert writes them in plain torch: channels-last. Imported by the others."""
+"""The text's models, and two more, as an expert writes them in plain torch: channels-last. Imported by the others."""
 
 from __future__ import annotations
 
@@ -39,3 +39,39 @@ class TorchLstm(nn.Module):
 
     def forward(self, x):
         return self.o(self.l(self.e(x))[1][0][0])
+
+
+class TorchCnn(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.o = nn.Conv2d(1, 16, 3), nn.Conv2d(16, 32, 3), nn.Linear(800, 10)
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, x):
+        x = F.max_pool2d(torch.relu(self.a(x.permute(0, 3, 1, 2))), 2)
+        x = F.max_pool2d(torch.relu(self.b(x)), 2)
+        return self.o(x.permute(0, 2, 3, 1).flatten(1))
+
+
+class TorchEncoderBlock(nn.Module):
+    def __init__(self, width, heads, hidden):
+        super().__init__()
+        self.heads = heads
+        self.n, self.qkv, self.p = nn.LayerNorm(width), nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.m, self.a, self.b = nn.LayerNorm(width), nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x):
+        batch, length, width = x.shape
+        q, k, v = self.qkv(self.n(x)).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        x = x + self.p(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, length, width))
+        return x + self.b(F.gelu(self.a(self.m(x))))
+
+
+class TorchTransformer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.e, self.o = nn.Embedding(1000, 64), nn.Linear(64, 10)
+        self.blocks = nn.Sequential(*[TorchEncoderBlock(64, 4, 128) for _ in range(2)])
+
+    def forward(self, x):
+        return self.o(self.blocks(self.e(x)).mean(1))

@@ -20,9 +20,8 @@ def resident():
 
 
 def model():
-    made = keras.Sequential(
-        [keras.Input((32,)), layers.Dense(64, activation="relu"), layers.BatchNormalization(), layers.Dropout(0.2), layers.Dense(4)]
-    )
+    hidden = [layers.Dense(64, activation="relu"), layers.BatchNormalization(), layers.Dropout(0.2)]
+    made = keras.Sequential([keras.Input((32,)), *hidden, layers.Dense(4)])
     made.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"])
     return made
 
@@ -36,7 +35,8 @@ def soak(title, call, calls):
     for _ in range(calls - calls // 10):
         call()
     gc.collect()
-    print(f"  {title:24s} {before:8.1f} MB after {calls // 10:,} calls, {resident() - before:+6.1f} MB after {calls:,}", flush=True)
+    more = resident() - before
+    print(f"  {title:24s} {before:8.1f} MB after {calls // 10:,} calls, {more:+6.1f} MB after {calls:,}", flush=True)
 
 
 if __name__ == "__main__":
