@@ -421,6 +421,21 @@ def test_addresses_lead_to_a_layer(open_page: Any) -> None:
     assert tab("decodeURIComponent(location.hash)") == "#stage0/block0"
 
 
+def test_the_frame_in_a_notebook_works(browser: Any, tmp_path: Path) -> None:
+    shown = nested().explore(cost=False)._repr_html_()
+    (tmp_path / "notebook.html").write_text(f"<!doctype html><body>{shown}", encoding="utf-8")
+    tab = Tab(browser, tmp_path / "notebook.html")
+    frame = tab.page.frames[1]
+    frame.evaluate("explorer.every(false); explorer.draw()")
+    x, y = frame.evaluate("explorer.screen(explorer.find('stage1'))")
+    left, top = tab("(b => [b.x, b.y])(document.querySelector('iframe').getBoundingClientRect())")
+    tab.page.mouse.click(left + x, top + y)
+    assert frame.evaluate("explorer.find('stage1').open") is True
+    assert frame.inner_text("#details h2") == "stage1"
+    assert tab.errors == []
+    tab.page.close()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_colours_tell_families_or_costs_in_light_and_dark(open_page: Any, scheme: str) -> None:
     tab = open_page(nested().explore(), color_scheme=scheme)
@@ -464,6 +479,15 @@ def test_boxes_neither_overlap_nor_leave_their_group(open_page: Any) -> None:
             assert Y0 <= y0 <= y1 <= Y1
         for a0, b0, a1, b1, other, its in boxes:
             assert other == me or its != parent or x1 <= a0 or a1 <= x0 or y1 <= b0 or b1 <= y0
+
+
+def test_chains_stand_straight_and_rows_of_groups_do_not_drift(open_page: Any) -> None:
+    tab = open_page(nested().explore(cost=False))
+    tab("explorer.every(true)")
+    middles = tab("explorer.boxes.filter(b => b.parent && !b.kids).map(b => [b.parent.id, b.x + b.w / 2])")
+    for group in {g for g, _ in middles}:
+        assert len({round(x) for g, x in middles if g == group}) == 1
+    assert tab("explorer.boxes[0].w") < 400
 
 
 def test_five_thousand_calls_are_usable(open_page: Any) -> None:

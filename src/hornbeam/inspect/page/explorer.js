@@ -2,7 +2,8 @@
 "use strict";
 (() => {
 const $ = id => document.getElementById(id), data = JSON.parse($("data").textContent), canvas = $("picture"), ctx = canvas.getContext("2d");
-const FONT = getComputedStyle(document.body).fontFamily, BOLD = `600 12px ${FONT}`, PLAIN = `10px ${FONT}`, CAPTION = `600 10.5px ${FONT}`, CHIP = `9px ${FONT}`;
+const FONT = getComputedStyle(document.body).fontFamily, BOLD = `600 12px ${FONT}`;
+const PLAIN = `10px ${FONT}`, CAPTION = `600 10.5px ${FONT}`, CHIP = `9px ${FONT}`;
 const WEIGHTS = 0, units = data.metrics.map(m => m[1]);
 function el(tag, attributes = {}, ...kids) {
   const made = document.createElement(tag);
@@ -11,11 +12,15 @@ function el(tag, attributes = {}, ...kids) {
   return made;
 }
 function number(n, metric) {
-  if (units[metric] === "B") { let u = 0; while (n >= 999.5 && u < 4) { n /= 1024; u++; } return `${u ? n.toPrecision(3) : n} ${["B", "KB", "MB", "GB", "TB"][u]}`; }
+  if (units[metric] === "B") {
+    let u = 0;
+    while (n >= 999.5 && u < 4) { n /= 1024; u++; }
+    return `${u ? n.toPrecision(3) : n} ${["B", "KB", "MB", "GB", "TB"][u]}`;
+  }
   for (const [unit, size] of [["T", 1e12], ["G", 1e9], ["M", 1e6], ["k", 1e3]]) if (n >= .9995 * size) return `${+(n / size).toPrecision(3)} ${unit}`;
   return String(n);
 }
-const amount = (n, metric) => metric === WEIGHTS ? `${number(n, metric)} weights` : `${number(n, metric)}${units[metric] === "B" ? "" : " " + data.metrics[metric][0]}`;
+const amount = (n, metric) => number(n, metric) + (units[metric] === "B" ? "" : " " + data.metrics[metric][0]);
 const widthOf = (text, font) => { ctx.font = font; return ctx.measureText(text).width; };
 const second = (i, metric) => {                                // the second line of a box
   const cost = i.cost[metric] ? [amount(i.cost[metric], metric)] : [];
@@ -30,17 +35,22 @@ const shown = i => { for (let p = i.parent; p; p = p.parent) if (!p.open) return
 const visible = i => { while (!shown(i)) i = i.parent; return i; };
 
 // ---------------------------------------------------------------- state and colours
-let boxes = [], lines = [], view = {x: 0, y: 0, k: 1}, selected = null, hits = new Set(), colour = -1, dark = false, largest = 1, asked = false, ink = {};
+let boxes = [], lines = [], view = {x: 0, y: 0, k: 1}, selected = null, hits = new Set(), colour = -1, largest = 1;
+let dark = false, asked = false, ink = {};
 const stats = {};
-const mix = (a, b, t) => "#" + [1, 3, 5].map(i => Math.round(parseInt(a.slice(i, i + 2), 16) * (1 - t) + parseInt(b.slice(i, i + 2), 16) * t).toString(16).padStart(2, "0")).join("");
+const part = (colour, at) => parseInt(colour.slice(at, at + 2), 16);
+const mix = (a, b, t) => "#" + [1, 3, 5].map(i => Math.round(part(a, i) * (1 - t) + part(b, i) * t).toString(16).padStart(2, "0")).join("");
+const INKS = ["paper", "ink", "quiet", "edge", "border", "shade1", "shade2", "shade3", "shade4", "hot", "shared", "cold", "warm", "glow"];
 function theme(wanted) {
   dark = wanted;
   document.documentElement.dataset.theme = dark ? "dark" : "light";
   const style = getComputedStyle(document.documentElement);
-  for (const name of ["paper", "ink", "quiet", "edge", "border", "shade1", "shade2", "shade3", "shade4", "hot", "shared", "cold", "warm", "glow"]) ink[name] = style.getPropertyValue("--" + name).trim();
+  for (const name of INKS) ink[name] = style.getPropertyValue("--" + name).trim();
   legend(); ask();
 }
-function familyPaint([, fill, stroke, text]) { return dark ? [mix(ink.paper, stroke, .26), mix(ink.paper, stroke, .85), mix(stroke, "#ffffff", .55)] : [fill, stroke, text]; }
+function familyPaint([, fill, stroke, text]) {
+  return dark ? [mix(ink.paper, stroke, .26), mix(ink.paper, stroke, .85), mix(stroke, "#ffffff", .55)] : [fill, stroke, text];
+}
 const GROUP = data.families.find(f => f[0] === "merge");
 function paint(i) {                                            // fill, stroke, second ink
   if (colour < 0) return familyPaint(i.kids ? GROUP : data.families[i.family]);
@@ -63,7 +73,7 @@ const ask = () => { if (!asked) { asked = true; requestAnimationFrame(draw); } }
 function draw() {
   asked = false;
   const start = performance.now(), r = devicePixelRatio || 1, cw = canvas.clientWidth, ch = canvas.clientHeight, {x, y, k} = view;
-  if (canvas.width !== Math.round(cw * r) || canvas.height !== Math.round(ch * r)) { canvas.width = Math.round(cw * r); canvas.height = Math.round(ch * r); }
+  for (const [side, size] of [["width", Math.round(cw * r)], ["height", Math.round(ch * r)]]) if (canvas[side] !== size) canvas[side] = size;
   ctx.setTransform(r, 0, 0, r, 0, 0);
   ctx.fillStyle = ink.paper; ctx.fillRect(0, 0, cw, ch);
   ctx.setTransform(r * k, 0, 0, r * k, -x * r * k, -y * r * k);
@@ -82,13 +92,20 @@ function panel(i, k) {                                         // an open group
   ctx.fillStyle = ink["shade" + Math.min(4, i.depth)]; ctx.fill();
   [ctx.strokeStyle, ctx.lineWidth] = frame(i, ink.border); ctx.stroke();
 }
-function arrow(x, y, open) { ctx.beginPath(); if (open) { ctx.moveTo(x, y - 2.5); ctx.lineTo(x + 7, y - 2.5); ctx.lineTo(x + 3.5, y + 2); } else { ctx.moveTo(x, y - 4); ctx.lineTo(x + 4.5, y); ctx.lineTo(x, y + 4); } ctx.fill(); }
+function triangle(...points) { ctx.beginPath(); for (const p of points) ctx.lineTo(...p); ctx.fill(); }
+function arrow(x, y, open) {
+  if (open) triangle([x, y - 2.5], [x + 7, y - 2.5], [x + 3.5, y + 2]);
+  else triangle([x, y - 4], [x + 4.5, y], [x, y + 4]);
+}
 function caption(i) {
-  const kind = i.kind && !["Functional", "Sequential", i.name].includes(i.kind) ? "  " + i.kind : "", name = fit(i.name, CAPTION, i.w - 40), w = widthOf(name, CAPTION), room = i.w - w - 40;
+  const kind = i.kind && !["Functional", "Sequential", i.name].includes(i.kind) ? "  " + i.kind : "";
+  const name = fit(i.name, CAPTION, i.w - 40), w = widthOf(name, CAPTION), room = i.w - w - 40;
   ctx.fillStyle = ink["shade" + Math.min(4, i.depth)]; ctx.fillRect(i.x + 8, i.y + 4, w + 20, 16);
   ctx.fillStyle = i === selected || hits.has(i) ? ink.hot : ink.quiet; ctx.textAlign = "left"; ctx.font = CAPTION;
   arrow(i.x + 11, i.y + 12.5, true); ctx.fillText(name, i.x + 22, i.y + 16);
-  if (kind && room > 40) { ctx.font = PLAIN; ctx.globalAlpha = .75; ctx.fillText(fit(kind, PLAIN, room), i.x + 22 + w, i.y + 16); ctx.globalAlpha = 1; }
+  if (!kind || room < 40) return;
+  const text = fit(kind, PLAIN, room);
+  ctx.font = PLAIN; ctx.globalAlpha = .75; ctx.fillText(text, i.x + 22 + w, i.y + 16); ctx.globalAlpha = 1;
 }
 function drawLines(x, y, X, Y, k) {
   const source = selected && !selected.kids ? selected.id : null;
@@ -99,23 +116,32 @@ function drawLines(x, y, X, Y, k) {
       const touched = selected !== null && (l.from === selected || l.to === selected || (source !== null && l.s === source));
       if (touched !== hot || l.x0 > X || l.x1 < x || l.y0 > Y || l.y1 < y || (!hot && (l.y1 - l.y0) * k < 1.5)) continue;
       ctx.stroke(l.path);
-      if (l.head && k > .22) { ctx.beginPath(); ctx.moveTo(l.x, l.y); ctx.lineTo(l.x - 3.4, l.y - 7); ctx.lineTo(l.x + 3.4, l.y - 7); ctx.fill(); }
+      if (l.head && k > .22) triangle([l.x, l.y], [l.x - 3.4, l.y - 7], [l.x + 3.4, l.y - 7]);
     }
   }
 }
 function box(i, k) {
   const [fill, stroke, quiet] = paint(i), small = k * i.h < 6, metric = Math.max(WEIGHTS, colour), middle = i.x + i.w / 2;
-  if (i.kids && !small) for (const d of [6, 3]) { rounded(i.x + d, i.y + d, i.w, i.h, 7, k); ctx.fillStyle = fill; ctx.fill(); ctx.strokeStyle = ink.border; ctx.lineWidth = 1; ctx.stroke(); }
+  ctx.fillStyle = fill; ctx.strokeStyle = ink.border; ctx.lineWidth = 1;
+  if (i.kids && !small) for (const d of [6, 3]) { rounded(i.x + d, i.y + d, i.w, i.h, 7, k); ctx.fill(); ctx.stroke(); }
   rounded(i.x, i.y, i.w, i.h, 7, k);
   ctx.fillStyle = small ? stroke : fill; ctx.fill();
-  if (!small || i === selected || hits.has(i)) { [ctx.strokeStyle, ctx.lineWidth] = frame(i, stroke); ctx.lineWidth = Math.max(ctx.lineWidth, i === selected ? 2 / k : 0); ctx.stroke(); }
+  [ctx.strokeStyle, ctx.lineWidth] = frame(i, stroke);
+  if (i === selected) ctx.lineWidth = Math.max(ctx.lineWidth, 2 / k);
+  if (!small || i === selected || hits.has(i)) ctx.stroke();
   if (k < .33) return;
   ctx.textAlign = "center"; ctx.fillStyle = ink.ink;
   const name = fit(i.name, BOLD, i.w - (i.kids ? 40 : 18)), top = i.lines > 1 ? i.y + 18 : i.y + i.h / 2 + 4.2;
   ctx.font = BOLD; ctx.fillText(name, middle + (i.kids ? 5 : 0), top);
   if (i.kids) { ctx.fillStyle = quiet; arrow(middle - ctx.measureText(name).width / 2 - 7, top - 4, false); }
-  if (i.lines > 1) { ctx.fillStyle = quiet; const text = fit(second(i, metric), PLAIN, i.w - 12); ctx.font = PLAIN; ctx.fillText(text, middle, i.y + 32); }
-  if (colour >= 0 && i.cost[colour] > largest / 100) { rounded(i.x + 8, i.y + i.h - 5, Math.max(2, (i.w - 16) * i.cost[colour] / largest), 2.4, 1.2, k); ctx.fillStyle = ink.glow; ctx.fill(); }
+  if (i.lines > 1) {
+    const text = fit(second(i, metric), PLAIN, i.w - 12);
+    ctx.font = PLAIN; ctx.fillStyle = quiet; ctx.fillText(text, middle, i.y + 32);
+  }
+  if (colour >= 0 && i.cost[colour] > largest / 100) {
+    rounded(i.x + 8, i.y + i.h - 5, Math.max(2, (i.w - 16) * i.cost[colour] / largest), 2.4, 1.2, k);
+    ctx.fillStyle = ink.glow; ctx.fill();
+  }
   if (colour < 0 && i.changed && i.chip && k > .45) pill(i, stroke, k);
   if (i.shared >= 0) badge(i);
 }
@@ -138,7 +164,8 @@ function layout(anchor) {                                      // what was click
   Object.assign(stats, {layout: performance.now() - start, boxes: boxes.length, lines: lines.length, plans: model.stats.plans});
 }
 function fitView() {
-  const cw = canvas.clientWidth, ch = canvas.clientHeight, wide = (cw - 40) / root.w, k = Math.max(Math.min(1.3, wide, (ch - 60) / root.h), Math.min(.85, wide));
+  const cw = canvas.clientWidth, ch = canvas.clientHeight, wide = (cw - 40) / root.w;
+  const k = Math.max(Math.min(1.3, wide, (ch - 60) / root.h), Math.min(.85, wide));
   view = {k, x: root.w / 2 - cw / 2 / k, y: root.h * k > ch - 40 ? 8 / k : root.h / 2 - (ch - 36) / 2 / k};
   ask();
 }
@@ -166,13 +193,14 @@ function reveal(i) {
 function select(i) {
   selected = i; details(); mark(); ask();
   if (i) say(`${i.name}, ${kindOf(i)}`);
-  try { history.replaceState(null, "", i ? "#" + encodeURIComponent(path(i)) : location.pathname + location.search); } catch { /* pages without an address refuse */ }
+  const address = i ? "#" + encodeURIComponent(path(i)) : location.pathname + location.search;
+  try { history.replaceState(null, "", address); } catch { /* pages without an address refuse */ }
 }
 const say = text => { $("live").textContent = text; };
 function pick(e) {
   const b = canvas.getBoundingClientRect(), x = view.x + (e.clientX - b.left) / view.k, y = view.y + (e.clientY - b.top) / view.k;
-  for (let n = boxes.length - 1; n > 0; n--) { const i = boxes[n]; if (x >= i.x && x <= i.x + i.w && y >= i.y && y <= i.y + (isOpen(i) ? 24 : i.h)) return i; }
-  return null;
+  const under = i => i !== root && x >= i.x && x <= i.x + i.w && y >= i.y && y <= i.y + (isOpen(i) ? 24 : i.h);
+  return boxes.findLast(under) || null;
 }
 
 // ---------------------------------------------------------------- side panels
@@ -180,7 +208,10 @@ const link = (i, more = "") => el("button", {class: "link", onclick: () => revea
 function details() {
   const to = $("details"), i = selected || root, metric = Math.max(WEIGHTS, colour), rows = el("dl"), once = new Set();
   const row = (k, ...v) => rows.append(el("dt", {}, k), el("dd", {}, ...v));
-  const links = (title, list, more = () => "") => { if (list.length) to.append(el("h3", {}, title), ...list.slice(0, 12).map(j => link(j, more(j)))); if (list.length > 12) to.append(el("p", {class: "quiet"}, `and ${list.length - 12} more`)); };
+  const links = (title, list, more = () => "") => {
+    if (list.length) to.append(el("h3", {}, title), ...list.slice(0, 12).map(j => link(j, more(j))));
+    if (list.length > 12) to.append(el("p", {class: "quiet"}, `and ${list.length - 12} more`));
+  };
   to.replaceChildren(el("h2", {}, i.name), el("p", {class: "quiet"}, i === root ? kindOf(i) : path(i)), rows);
   if (i !== root) row("type", i.kids ? kindOf(i) : i.kind);
   if (i.shapes && i.shapes.length) row("output", ...i.shapes.map(s => el("div", {}, s)));
@@ -191,13 +222,20 @@ function details() {
   if (i.config) config(to, ...i.config);
   if (i.weights) to.append(el("h3", {}, "Weights"), el("table", {}, ...i.weights.map(([name, shape, dtype, learns]) =>
     el("tr", {}, el("td", {}, name), el("td", {}, shape), el("td", {class: "quiet"}, dtype + (learns ? "" : ", not trainable"))))));
-  if (i.kids) links("Largest by " + data.metrics[metric][0], (i === root ? leaves.filter(j => j.shared < 0 || (!once.has(j.shared) && once.add(j.shared))) : i.kids).filter(j => j.cost[metric]).sort((a, b) => b.cost[metric] - a.cost[metric]).slice(0, 8), j => " " + number(j.cost[metric], metric));
-  else { links("From", i.ins); links("To", i.outs); if (i.shared >= 0) links("Same weights at", leaves.filter(j => j !== i && j.shared === i.shared)); }
-  if (i === root && data.note) to.append(el("p", {class: "quiet"}, data.note));
-  if (i === root) to.append(el("h3", {}, "Keys"), el("p", {class: "quiet"}, "Click a block to open it, a layer for its details. Drag or scroll to move, Ctrl + scroll or + − to zoom, 0 to fit, / to search, arrows and Enter to walk."));
+  if (i.kids) {
+    const parts = (i === root ? leaves.filter(j => j.shared < 0 || (!once.has(j.shared) && once.add(j.shared))) : i.kids).filter(j => j.cost[metric]);
+    links("Largest by " + data.metrics[metric][0], parts.sort((a, b) => b.cost[metric] - a.cost[metric]).slice(0, 8), j => " " + number(j.cost[metric], metric));
+  } else {
+    links("From", i.ins); links("To", i.outs);
+    if (i.shared >= 0) links("Same weights at", leaves.filter(j => j !== i && j.shared === i.shared));
+  }
+  if (i === root) to.append(el("p", {class: "quiet"}, data.note), el("h3", {}, "Keys"), el("p", {class: "quiet"}, KEYS));
 }
+const KEYS = "Click a block to open it, a layer for its details. Drag or scroll to move, Ctrl + scroll or + − to zoom, " +
+  "0 to fit, / to search, arrows and Enter to walk.";
 function config(to, told, rest) {
-  const list = pairs => el("dl", {class: "config"}, ...pairs.flatMap(([k, v]) => k ? [el("dt", {}, k), el("dd", {}, v)] : [el("dd", {class: "whole"}, v)]));
+  const pair = ([k, v]) => k ? [el("dt", {}, k), el("dd", {}, v)] : [el("dd", {class: "whole"}, v)];
+  const list = pairs => el("dl", {class: "config"}, ...pairs.flatMap(pair));
   to.append(el("h3", {}, "Config"), list(told));
   if (rest.length) to.append(el("details", {}, el("summary", {}, `${rest.length} more at their defaults`), list(rest)));
 }
@@ -205,7 +243,8 @@ function outline() {                                           // an ARIA tree: 
   const rows = document.createDocumentFragment();
   (function walk(i) {
     if (i !== root) {
-      const row = el("div", {role: "treeitem", id: "t" + i.id, "aria-level": i.depth, "aria-selected": i === selected}, el("i", {"aria-hidden": "true"}, i.kids ? (i.open ? "▾" : "▸") : ""), i.name);
+      const sign = el("i", {"aria-hidden": "true"}, i.kids ? (i.open ? "▾" : "▸") : "");
+      const row = el("div", {role: "treeitem", id: "t" + i.id, "aria-level": i.depth, "aria-selected": i === selected}, sign, i.name);
       row.style.paddingLeft = i.depth * 13 - 9 + "px";
       if (i.kids) row.setAttribute("aria-expanded", i.open);
       rows.append(row);
@@ -237,23 +276,34 @@ function search(text) {
 function legend() {
   if (colour >= 0) largest = boxes.reduce((m, i) => isOpen(i) ? m : Math.max(m, i.cost[colour]), 1);
   const to = $("legend");
-  if (colour < 0) { const used = [...new Set(leaves.map(l => l.family))].sort((a, b) => a - b).map(f => data.families[f]);
-    to.replaceChildren(...used.map(f => { const dot = el("i"), [fill, stroke] = familyPaint(f); dot.style.background = fill; dot.style.borderColor = stroke; return el("span", {}, dot, f[0]); })); return; }
+  if (colour < 0) {
+    const used = [...new Set(leaves.map(l => l.family))].sort((a, b) => a - b).map(f => data.families[f]);
+    to.replaceChildren(...used.map(f => {
+      const dot = el("i"), [fill, stroke] = familyPaint(f);
+      dot.style.background = fill; dot.style.borderColor = stroke;
+      return el("span", {}, dot, f[0]);
+    }));
+    return;
+  }
   to.replaceChildren(el("span", {}, "0"), el("b", {class: "ramp"}), el("span", {}, `${amount(largest, colour)}, the most of a box that is shown`));
 }
 
 // ---------------------------------------------------------------- hands
 const fingers = new Map();
 let moved = false, quiet = 0;
-canvas.addEventListener("pointerdown", e => { fingers.set(e.pointerId, [e.clientX, e.clientY]); moved = moved && fingers.size > 1; canvas.setPointerCapture(e.pointerId); });
+canvas.addEventListener("pointerdown", e => {
+  fingers.set(e.pointerId, [e.clientX, e.clientY]); moved = moved && fingers.size > 1; canvas.setPointerCapture(e.pointerId);
+});
 canvas.addEventListener("pointermove", e => {
   const before = fingers.get(e.pointerId);
   if (!before) { canvas.style.cursor = pick(e) ? "pointer" : "grab"; return; }
   const dx = e.clientX - before[0], dy = e.clientY - before[1];
   if (!moved && Math.hypot(dx, dy) < 4) return;
   const other = [...fingers].find(([id]) => id !== e.pointerId), b = canvas.getBoundingClientRect();
-  if (other) { const [x, y] = other[1]; zoom(Math.hypot(e.clientX - x, e.clientY - y) / Math.hypot(before[0] - x, before[1] - y), x - b.left, y - b.top); }
-  else { view.x -= dx / view.k; view.y -= dy / view.k; ask(); }
+  if (other) {
+    const [x, y] = other[1], apart = (u, v) => Math.hypot(u - x, v - y);
+    zoom(apart(e.clientX, e.clientY) / (apart(...before) || 1), x - b.left, y - b.top);
+  } else { view.x -= dx / view.k; view.y -= dy / view.k; ask(); }
   moved = true; fingers.set(e.pointerId, [e.clientX, e.clientY]);
 });
 canvas.addEventListener("pointercancel", e => fingers.delete(e.pointerId));
@@ -269,7 +319,10 @@ canvas.addEventListener("wheel", e => {
   e.preventDefault();
   const b = canvas.getBoundingClientRect(), unit = e.deltaMode ? 30 : 1;
   if (e.ctrlKey || e.metaKey) zoom(Math.exp(-e.deltaY * unit * .004), e.clientX - b.left, e.clientY - b.top);
-  else { const [dx, dy] = e.shiftKey && !e.deltaX ? [e.deltaY, 0] : [e.deltaX, e.deltaY]; view.x += dx * unit / view.k; view.y += dy * unit / view.k; ask(); }
+  else {
+    const [dx, dy] = e.shiftKey && !e.deltaX ? [e.deltaY, 0] : [e.deltaX, e.deltaY];
+    view.x += dx * unit / view.k; view.y += dy * unit / view.k; ask();
+  }
 }, {passive: false});
 $("outline").addEventListener("click", e => {
   const row = e.target.closest("[role=treeitem]");
@@ -306,12 +359,14 @@ $("search").addEventListener("keydown", e => {
 });
 document.addEventListener("keydown", e => {
   if (e.ctrlKey || e.metaKey || e.altKey || e.target.matches("input, select")) return;
-  const act = {"/": () => $("search").focus(), 0: fitView, "+": () => zoom(1.25), "=": () => zoom(1.25), "-": () => zoom(.8), Escape: () => select(null)}[e.key];
+  const near = () => zoom(1.25), far = () => zoom(.8);
+  const act = {"/": () => $("search").focus(), 0: fitView, "+": near, "=": near, "-": far, Escape: () => select(null)}[e.key];
   if (act) { act(); e.preventDefault(); }
 });
 $("colour").append(el("option", {value: -1}, "layer family"), ...data.metrics.map(([name], n) => el("option", {value: n}, name)));
 $("colour").addEventListener("change", e => { colour = +e.target.value; details(); legend(); ask(); });
-for (const [id, act] of Object.entries({open: () => every(true), close: () => every(false), fit: fitView, closer: () => zoom(1.25), farther: () => zoom(.8), theme: () => theme(!dark)})) $(id).addEventListener("click", act);
+const buttons = {open: () => every(true), close: () => every(false), theme: () => theme(!dark), fit: fitView, closer: () => zoom(1.25), farther: () => zoom(.8)};
+for (const [id, act] of Object.entries(buttons)) $(id).addEventListener("click", act);
 
 // ---------------------------------------------------------------- start: open what fits
 const alike = i => i.kids ? `(${i.kids.map(alike)})` : i.kind;   // of equal groups that do not fit, the first is opened
@@ -322,16 +377,26 @@ for (let room = 40, level = [root]; level.length;) {
   for (const g of opened) g.open = true;
   room -= size(opened); level = opened;
 }
-$("totals").textContent = [`${leaves.length.toLocaleString("en")} calls`, ...data.metrics.map((_, m) => root.cost[m] ? amount(root.cost[m], m) : null).filter(Boolean)].join(" · ");
+const sums = data.metrics.map((_, m) => root.cost[m] ? amount(root.cost[m], m) : "").filter(Boolean);
+$("totals").textContent = [`${leaves.length.toLocaleString("en")} calls`, ...sums].join(" · ");
 const wish = matchMedia("(prefers-color-scheme: dark)");
 wish.addEventListener("change", e => theme(e.matches));
 theme(wish.matches); layout(null); details(); fitView();
 new ResizeObserver(ask).observe(canvas);
 const find = wanted => all.find(i => i.parent && path(i) === wanted);
-const linked = () => { let name = ""; try { name = decodeURIComponent(location.hash.slice(1)); } catch { /* no address of ours */ } const i = name && find(name); if (i && i !== selected) { reveal(i); toggle(i, true); } };
+function linked() {
+  let name = "";
+  try { name = decodeURIComponent(location.hash.slice(1)); } catch { /* no address of ours */ }
+  const i = name && find(name);
+  if (i && i !== selected) { reveal(i); toggle(i, true); }
+}
 window.addEventListener("hashchange", linked);
 linked(); draw();
 stats.ready = performance.now();
-window.explorer = {stats, find, select, toggle, every, theme, draw, get boxes() { return boxes; }, get view() { return view; }, set view(v) { view = v; },
-  get selected() { return selected; }, screen: i => { const b = canvas.getBoundingClientRect(); return [b.left + (i.x + i.w / 2 - view.x) * view.k, b.top + (i.y + (isOpen(i) ? 12 : i.h / 2) - view.y) * view.k]; }};
+function screen(i) {                                           // where an item is on the screen
+  const b = canvas.getBoundingClientRect();
+  return [b.left + (i.x + i.w / 2 - view.x) * view.k, b.top + (i.y + (isOpen(i) ? 12 : i.h / 2) - view.y) * view.k];
+}
+window.explorer = {stats, find, select, toggle, every, theme, draw, screen, get boxes() { return boxes; }, get selected() { return selected; },
+  get view() { return view; }, set view(v) { view = v; }};
 })();

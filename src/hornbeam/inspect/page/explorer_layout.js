@@ -59,20 +59,27 @@ const explorerModel = (data, measure) => {
   const known = new Map(), stats = {plans: 0};
   const distinct = list => [...new Set(list)];
   function arrange(g) {
-    const index = new Map(g.kids.map((k, n) => [k, n])), sizes = g.kids.map(size), seen = new Set(), inner = [];
+    const index = new Map(g.kids.map((k, n) => [k, n])), sizes = g.kids.map(size), crowd = g.kids.filter(isOpen).length > 4;
+    const seen = new Set(), inner = [];
     for (const [a, b, s] of g.inner.values()) {                // one line for a pair of boxes where neither shows its ports
       const key = [a.id, b.id, isOpen(a) ? a.outKey(s) : "", isOpen(b) ? b.inKey(s) : ""].join();
-      if (!seen.has(key)) { seen.add(key); inner.push([index.get(a), index.get(b), s, off(a, s, "out"), off(b, s, "in")]); }
+      if (!seen.has(key)) { seen.add(key); inner.push([index.get(a), index.get(b), s, off(a, s, "out", crowd), off(b, s, "in", crowd)]); }
     }
     const [ins, pin] = ports(g.into, g.inKey, index), [outs, pout] = ports(g.out, g.outKey, index);
-    for (const p of pin) p.push(off(g.kids[p[1]], ins[p[0]], "in"));
-    for (const p of pout) p.push(off(g.kids[p[1]], outs[p[0]], "out"));
+    for (const p of pin) p.push(off(g.kids[p[1]], ins[p[0]], "in", crowd));
+    for (const p of pout) p.push(off(g.kids[p[1]], outs[p[0]], "out", crowd));
     const shape = JSON.stringify([sizes.map(s => [s.w, s.h]), inner.map(([a, b, , p, q]) => [a, b, p, q]), pin, pout]);
     if (!known.has(shape)) known.set(shape, planned(sizes, inner, pin, pout, ins.length, outs.length));
     g.lay = {plan: known.get(shape), sizes, inner, ins, outs, pin, pout};
     return g.lay.plan;
   }
-  const off = (i, s, side) => isOpen(i) ? Math.round(gate(i, keyAt(i, s, side), side) - i.lay.plan.w / 2) : 0;
+  function off(i, s, side, crowd) {                            // where a line meets a box, from its middle
+    if (!isOpen(i)) return 0;
+    const {plan, ins, outs} = i.lay;
+    if (!crowd) return Math.round(gate(i, keyAt(i, s, side), side) - plan.w / 2);
+    const all = [...ins.map(k => gate(i, k, "in")), ...outs.map(k => gate(i, k, "out"))];   // one for all, else a long row drifts aside
+    return Math.round(all.reduce((sum, x) => sum + x, 0) / (all.length || 1) - plan.w / 2);
+  }
   function ports(crossing, key, index) {
     const pairs = [...crossing.values()].map(([s, k]) => [key(s), index.get(k)]), keys = distinct(pairs.map(p => p[0]));
     return [keys, distinct(pairs.map(([k, n]) => keys.indexOf(k) + "," + n)).map(t => t.split(",").map(Number))];
@@ -80,7 +87,8 @@ const explorerModel = (data, measure) => {
   function planned(sizes, inner, pin, pout, ins, outs) {       // dagre says the rows and the order in them, `columns` the rest
     const ends = [...inner.map(([a, b, , p, q]) => ["k" + a, "k" + b, p, q]), ...pin.map(([p, k, q]) => ["i" + p, "k" + k, 0, q]),
       ...pout.map(([p, k, q]) => ["k" + k, "o" + p, q, 0])];
-    const fed = new Set(ends.map(e => e[1])), feeds = new Set(ends.map(e => e[0])), G = new dagre.graphlib.Graph({multigraph: true});
+    const fed = new Set(inner.map(e => e[1])), feeds = new Set(inner.map(e => e[0])), pairs = new Set(ends.map(e => e[0] + e[1]));
+    const G = new dagre.graphlib.Graph({multigraph: true});
     stats.plans++;
     G.setGraph({rankdir: "TB", nodesep: 24, edgesep: 14, ranksep: GAP});
     G.setDefaultEdgeLabel(() => ({}));
@@ -88,13 +96,18 @@ const explorerModel = (data, measure) => {
     for (let n = 0; n < ins; n++) G.setNode("i" + n, {width: 8, height: 0});
     for (let n = 0; n < outs; n++) G.setNode("o" + n, {width: 8, height: 0});
     ends.forEach(([a, b], n) => G.setEdge(a, b, {weight: 8}, "e" + n));
-    sizes.forEach((_, k) => {                                  // ports stay on the border, also of what hangs on nothing
-      if (!fed.has("k" + k)) for (let n = 0; n < ins; n++) G.setEdge("i" + n, "k" + k, {weight: 1}, "hold");
-      if (!feeds.has("k" + k)) for (let n = 0; n < outs; n++) G.setEdge("k" + k, "o" + n, {weight: 1}, "hold");
+    const hold = (a, b) => { if (!pairs.has(a + b)) G.setEdge(a, b, {weight: 1}, "hold"); };   // ports stay on the border
+    sizes.forEach((_, k) => {
+      if (!fed.has(k)) for (let n = 0; n < ins; n++) hold("i" + n, "k" + k);
+      if (!feeds.has(k)) for (let n = 0; n < outs; n++) hold("k" + k, "o" + n);
     });
     dagre.layout(G);
     const rows = new Map(), row = y => rows.get(Math.round(y)), top = ins ? HEAD - 14 : HEAD + 6;
-    const mark = (x, y, w, h, box) => { const r = row(y), e = {x, w, box, row: r, dx: 0, up: [], down: []}; r.h = Math.max(r.h, h / 2); r.marks.push(e); return e; };
+    const mark = (x, y, w, h, box) => {
+      const r = row(y), e = {x, w, box, row: r, dx: 0, up: [], down: []};
+      r.h = Math.max(r.h, h / 2); r.marks.push(e);
+      return e;
+    };
     for (const name of G.nodes()) { const y = G.node(name).y; if (!row(y)) rows.set(Math.round(y), {y: y + top, h: 0, marks: []}); }
     const nodes = new Map(G.nodes().map(name => { const v = G.node(name); return [name, mark(v.x, v.y, v.width, v.height, true)]; }));
     const lines = ends.map(([a, b], n) => [nodes.get(a),
@@ -123,7 +136,8 @@ const explorerModel = (data, measure) => {
     lines.forEach((l, at) => {
       for (let n = 1; n < l.length; n++) {
         const a = l[n - 1], b = l[n], branch = l.length === 2 || inputs.get(l[l.length - 1]) === 1;
-        const link = {a, b, weight: !a.box && !b.box ? 16 : branch ? 8 : 1, shift: (n === 1 ? ends[at][2] : 0) - (n === l.length - 1 ? ends[at][3] : 0)};
+        const shift = (n === 1 ? ends[at][2] : 0) - (n === l.length - 1 ? ends[at][3] : 0);
+        const link = {a, b, shift, weight: !a.box && !b.box ? 16 : branch ? 8 : 1};
         links.push(link); a.down.push(link); b.up.push(link);
       }
     });
@@ -134,7 +148,8 @@ const explorerModel = (data, measure) => {
     };
     for (const link of links.sort((p, q) => q.weight - p.weight)) {
       const {a, b} = link;
-      if (a.below || b.above || !chosen(a.down, link, "b") || !chosen(b.up, link, "a") || a.row.along.some(o => (o.a.at - a.at) * (o.b.at - b.at) < 0)) continue;
+      const crosses = () => a.row.along.some(o => (o.a.at - a.at) * (o.b.at - b.at) < 0);
+      if (a.below || b.above || !chosen(a.down, link, "b") || !chosen(b.up, link, "a") || crosses()) continue;
       a.below = b; b.above = a; b.shift = link.shift; a.row.along.push(link);
     }
     const blocks = [];
@@ -146,7 +161,8 @@ const explorerModel = (data, measure) => {
     }
     for (const r of rows) for (let n = 1; n < r.marks.length; n++) {
       const a = r.marks[n - 1], b = r.marks[n], gap = (a.w + b.w) / 2 + (a.box && b.box ? 24 : 16) + a.dx - b.dx;
-      a.block.right.set(b.block, Math.max(gap, a.block.right.get(b.block) ?? gap)); b.block.left.set(a.block, Math.max(gap, b.block.left.get(a.block) ?? gap));
+      a.block.right.set(b.block, Math.max(gap, a.block.right.get(b.block) ?? gap));
+      b.block.left.set(a.block, Math.max(gap, b.block.left.get(a.block) ?? gap));
     }
     for (const {a, b, weight, shift} of links) if (a.block !== b.block) {
       const by = b.dx - a.dx - shift;
@@ -154,7 +170,8 @@ const explorerModel = (data, measure) => {
     }
     const order = [], known = new Set(), visit = b => { if (known.has(b)) return; known.add(b); b.left.forEach((_, l) => visit(l)); order.push(b); };
     blocks.forEach(visit);
-    const least = b => Math.max(-Infinity, ...[...b.left].map(([l, gap]) => l.x + gap)), most = b => Math.min(Infinity, ...[...b.right].map(([r, gap]) => r.x - gap));
+    const least = b => Math.max(-Infinity, ...[...b.left].map(([l, gap]) => l.x + gap));
+    const most = b => Math.min(Infinity, ...[...b.right].map(([r, gap]) => r.x - gap));
     for (const b of order) b.x = Math.max(b.x, least(b));
     for (let turn = 0; turn < 40; turn++) for (const b of turn % 2 ? order : order.toReversed()) if (b.pull.length) {
       const wish = b.pull.reduce((sum, [o, by, w]) => sum + (o.x + by) * w, 0) / b.pull.reduce((sum, [, , w]) => sum + w, 0);
@@ -190,7 +207,8 @@ const explorerModel = (data, measure) => {
         if (n && Math.abs(p.x - before.x) > .5) { const y = (before.b + p.a) / 2; path.bezierCurveTo(before.x, y, p.x, y, p.x, p.a); }
         path.lineTo(p.x, p.b);
       });
-      lines.push({path, s, from, to, head: to && !isOpen(to), x: last.x, y: last.b, x0: Math.min(...xs), x1: Math.max(...xs), y0: first.a, y1: last.b});
+      const edge = {x0: Math.min(...xs), x1: Math.max(...xs), y0: first.a, y1: last.b};
+      lines.push({path, s, from, to, head: to && !isOpen(to), x: last.x, y: last.b, ...edge});
     }
     (function put(i, x, y, w, h) {
       Object.assign(i, {x, y, w, h});
@@ -199,8 +217,16 @@ const explorerModel = (data, measure) => {
       const {plan, sizes, inner, ins, outs, pin, pout} = i.lay;
       i.kids.forEach((k, n) => put(k, x + plan.kid[n][0], y + plan.kid[n][1], sizes[n].w, sizes[n].h));
       inner.forEach(([a, b, s], n) => line(moved(plan.inner[n], x, y), s, i.kids[a], i.kids[b]));
-      pin.forEach(([p, k], n) => { const stops = moved(plan.pin[n], x, y); stops[0].x = x + gate(i, ins[p], "in"); stops[0].a = y; line(stops, ins[p], null, i.kids[k]); });
-      pout.forEach(([p, k], n) => { const stops = moved(plan.pout[n], x, y), end = stops[stops.length - 1]; end.x = x + gate(i, outs[p], "out"); end.b = y + h; line(stops, outs[p], i.kids[k], null); });
+      pin.forEach(([p, k], n) => {
+        const stops = moved(plan.pin[n], x, y);
+        Object.assign(stops[0], {x: x + gate(i, ins[p], "in"), a: y});
+        line(stops, ins[p], null, i.kids[k]);
+      });
+      pout.forEach(([p, k], n) => {
+        const stops = moved(plan.pout[n], x, y);
+        Object.assign(stops[stops.length - 1], {x: x + gate(i, outs[p], "out"), b: y + h});
+        line(stops, outs[p], i.kids[k], null);
+      });
     })(root, 0, 0, w, h);
     return {boxes, lines};
   }
