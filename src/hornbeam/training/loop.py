@@ -101,7 +101,7 @@ def fit(
                 if not done or (source.once and done < (steps_per_epoch or 0)):
                     warnings.warn(f"The data ended after {done} batches of epoch {epoch + 1}; training stops.", stacklevel=2)
                     break
-            if getattr(self.optimizer, "use_ema", False):
+            if hasattr(self.optimizer, "finalize_variable_values"):
                 self.optimizer.finalize_variable_values(self._plan.weights)
             hooks.on_train_end(logs)
     finally:
