@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from hornbeam.training import data
 from hornbeam.training.randomness import LoopStream
+from hornbeam.utils import Dataset
 
 X = torch.arange(22.0)[:, None]
 
@@ -44,6 +45,7 @@ SOURCES = {
     "loader": lambda: (DataLoader(TensorDataset(X, X), 3, shuffle=True),),
     "generator": lambda: (noisy(),),
     "iterable": lambda: (Again(),),
+    "dataset": lambda: (Dataset.from_tensor_slices((X, X)).shuffle(22, seed=3).batch(3),),
 }
 
 
@@ -54,7 +56,7 @@ def seeded(seed):
 
 
 def run(source, stream, count, steps=None, shuffle=True, done=0, first=0):
-    """The next `count` batches as lists, with the number of the epoch that each is in and its place there."""
+    """The next `count` batches as lists, each with its epoch and its place there; and the position after them."""
     orders = data.orders(stream, source, shuffle)
     found = []
     with stream:
@@ -64,9 +66,9 @@ def run(source, stream, count, steps=None, shuffle=True, done=0, first=0):
                 found.append((epoch, place, [t.flatten().tolist() for t in (batch if isinstance(batch, tuple) else (batch,))]))
                 torch.rand(())  # what a training step draws
                 if len(found) == count:
-                    return found
+                    return found, source.position()  # as long as the loader runs
             done = 0
-    return found
+    return found, source.position()
 
 
 @pytest.mark.parametrize("steps", [None, 4])
@@ -79,14 +81,14 @@ def test_a_source_goes_on_from_a_position(kind, shuffle, steps):
     seeded(1)
     source, stream = make(), LoopStream()
     source.head()
-    undisturbed = run(source, stream, 20, steps, shuffle)
+    undisturbed, _ = run(source, stream, 20, steps, shuffle)
     assert len(undisturbed) == 20
     for stop in (1, 4, 7, 8, 13):
         seeded(1)
         source, stream = make(), LoopStream()
         source.head()
-        before = run(source, stream, stop, steps, shuffle)
-        position = pickle.loads(pickle.dumps(source.position()))
+        before, position = run(source, stream, stop, steps, shuffle)
+        position = pickle.loads(pickle.dumps(position))
         streams, loop = data.UserStreams(), copy.deepcopy(stream)
         seeded(2)
         again = make()
@@ -95,7 +97,7 @@ def test_a_source_goes_on_from_a_position(kind, shuffle, steps):
         again.seek(position)
         assert again.position() == position
         epoch, place = before[-1][:2]
-        rest = run(again, loop, 20 - stop, steps, shuffle, done=place + 1, first=epoch)
+        rest, _ = run(again, loop, 20 - stop, steps, shuffle, done=place + 1, first=epoch)
         assert before + rest == undisturbed, stop
 
 
@@ -104,11 +106,11 @@ def test_a_position_before_the_first_batch_is_the_beginning():
     source, stream = data.make_source(DataLoader(TensorDataset(X, X), 3, shuffle=True)), LoopStream()
     source.head()
     position, streams, loop = source.position(), data.UserStreams(), copy.deepcopy(stream)
-    expected = run(source, stream, 10)
+    expected, _ = run(source, stream, 10)
     streams.put_back()
     again = data.make_source(DataLoader(TensorDataset(X, X), 3, shuffle=True))
     again.seek(position)
-    assert run(again, loop, 10) == expected
+    assert run(again, loop, 10)[0] == expected
 
 
 class Remembering:
@@ -133,13 +135,13 @@ class Remembering:
 
 @pytest.mark.parametrize("stop", [0, 1, 4, 6, 8])
 def test_a_loader_with_a_state_reads_nothing_twice(stop):
-    expected = run(data.make_source(Remembering()), LoopStream(), 12)
+    expected, _ = run(data.make_source(Remembering()), LoopStream(), 12)
     source, stream = data.make_source(Remembering()), LoopStream()
     source.head()
-    before = run(source, stream, stop) if stop else []
+    before, position = run(source, stream, stop) if stop else ([], source.position())
     loader = Remembering()
     again = data.make_source(loader)
-    again.seek(source.position())
-    rest = run(again, stream, 12 - stop)
+    again.seek(position)
+    rest, _ = run(again, stream, 12 - stop)
     assert [b[2] for b in before + rest] == [b[2] for b in expected]
     assert loader.read == 12 - stop

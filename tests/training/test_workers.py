@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 import torch
 
+import hornbeam
 from hornbeam.training import data
 from hornbeam.training.pydataset import PyDataset
 from hornbeam.training.randomness import LoopStream
+from signatures import parameters
 
 WORKERS = {
     "nobody": {"workers": 0},
@@ -35,7 +37,7 @@ class Plain(PyDataset):
 
     def __getitem__(self, index):
         time.sleep(0.001 * (index % 3))
-        return np.full((2, 3), index, "float32"), {"label": np.array([index, index])}
+        return np.full((2, 3 + 9000 * (index % 2)), index, "float32"), {"label": np.array([index, index])}
 
 
 class Noisy(Plain):
@@ -234,10 +236,10 @@ def test_a_worker_that_dies_is_named(what, how):
 
 
 def test_a_worker_that_dies_while_it_waits_is_named():
-    source = data.make_source(Plain(**PROCESSES))
+    source = data.make_source(Plain(max_queue_size=1, **PROCESSES))
     batches = next(data.epochs(source, None, None, nullcontext))
     next(batches)
-    time.sleep(0.1)
+    time.sleep(0.1)  # until both have made what was ordered
     os.kill(source._pool.workers[0].process.pid, signal.SIGKILL)
     with pytest.raises(RuntimeError, match=r"died .* while it had nothing to do"):
         list(batches)
@@ -285,6 +287,14 @@ def test_an_abandoned_pass_leaves_nobody():
         assert len(list(next(data.epochs(source, None, None, nullcontext)))) == 9
         del source
         assert nothing_left()
+
+
+@pytest.mark.oracle
+def test_the_class_is_kerass():
+    theirs = pytest.importorskip("keras").utils.PyDataset
+    assert parameters(PyDataset) == parameters(theirs)
+    assert {n for n in dir(theirs) if not n.startswith("_")} == {n for n in dir(PyDataset) if not n.startswith("_")} - {"timeout"}
+    assert hornbeam.utils.Sequence is hornbeam.utils.PyDataset is PyDataset
 
 
 def test_what_a_dataset_must_have():
