@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 import hornbeam
-from hornbeam import layers, optimizers
+from hornbeam import layers, losses, optimizers
 from hornbeam.core.layer import Layer
+from hornbeam.losses import arguments
 from hornbeam.models.sequential import Sequential
 from hornbeam.optimizers import part
 from hornbeam.training import nonfinite
@@ -364,3 +365,41 @@ def test_an_optimizer_outside_fit_is_not_watched():
     optimizers.SGD(0.5).apply([torch.tensor([torch.nan, 1.0])], [w])
     assert w[0].isnan()
     assert w[1] == 0.5
+
+
+# -- D2: class numbers out of range on a device whose kernels do not check them
+
+
+@pytest.mark.parametrize("from_logits", [False, True])
+@pytest.mark.parametrize("wrong", [-1, 3, 255])
+def test_a_label_out_of_range_where_kernels_do_not_check(monkeypatch, wrong, from_logits):
+    monkeypatch.setattr(arguments, "kernels_check", lambda index: False)
+    labels = np.arange(640) % 3
+    labels[64 * 3 + 40] = wrong
+    model = Sequential([layers.Dense(3, activation=None if from_logits else "softmax", name="out")], name="net")
+    model.compile("adam", losses.SparseCategoricalCrossentropy(from_logits=from_logits), metrics=["accuracy"])
+    text = told(lambda: fit(model, y=labels, stream=True))
+    assert "first in batch 3 (from 0) of epoch 1: The labels for 'sparse_categorical_crossentropy' must be class numbers" in text
+    assert f"row 40 is {wrong}. " in text
+    assert all_finite(model)
+
+
+def test_guarded_losses_are_the_same_where_labels_are_right(monkeypatch):
+    y, p = torch.arange(12).reshape(4, 3) % 5, torch.rand(4, 3, 5)
+    kinds = [losses.SparseCategoricalCrossentropy(), losses.SparseCategoricalCrossentropy(from_logits=True),
+             losses.SparseCategoricalCrossentropy(ignore_class=2), losses.CategoricalGeneralizedCrossEntropy()]  # fmt: skip
+    plain = [loss(y, p) for loss in kinds]
+    monkeypatch.setattr(arguments, "kernels_check", lambda index: False)
+    assert [loss(y, p) for loss in kinds] == plain
+    assert kinds[2](torch.where(y == 2, 2, y), p) == plain[2]
+    y[1, 1] = 7
+    assert all(loss(y, p).isnan() for loss in kinds)
+
+
+def test_a_label_of_a_later_batch_is_named_on_the_cpu():
+    labels = np.arange(640) % 3
+    labels[64 * 3 + 40] = 9
+    model = Sequential([layers.Dense(3, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match=r"class numbers from 0 to 9 \(row 40 has 9\), but the predictions have 3 classes"):
+        fit(model, y=labels, stream=True)

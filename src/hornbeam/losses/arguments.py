@@ -107,6 +107,9 @@ def labels(name: str, y_true: Any, y_pred: Any, axis: int = -1) -> tuple[torch.T
 def label_error(name: str, y_true: torch.Tensor, classes: int, ignored: int | None = None) -> ValueError:
     """Returns the error for class numbers outside the range of the predictions. Looks at the values."""
     low, high = int(y_true.min()), int(y_true.max())
+    wrong = (y_true < 0) | (y_true >= classes)
+    place = (wrong if ignored is None else wrong & (y_true != ignored)).nonzero()[:1].tolist()
+    row = f" (row {place[0][0]} has {int(y_true[tuple(place[0])])})" if place and place[0] else ""
     hint = (
         f"Pass `ignore_class={low}` if {low} marks what is to be left out."
         if low < 0
@@ -115,9 +118,26 @@ def label_error(name: str, y_true: torch.Tensor, classes: int, ignored: int | No
     if low < 0 and low == ignored:
         hint = f"The last layer needs {high + 1} units."
     return ValueError(
-        f"{name!r} got class numbers from {low} to {high}, but the predictions have {classes} classes, so 0 to {classes - 1} "
-        f"are expected. {hint}"
+        f"{name!r} got class numbers from {low} to {high}{row}, but the predictions have {classes} classes, so 0 to "
+        f"{classes - 1} are expected. {hint}"
     )
+
+
+def guarded(index: torch.Tensor, y_pred: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Returns class numbers that a kernel may take, and the factor that makes the values of those out of range NaN.
+
+    On a CPU kernels check by themselves, so the factor is None. Elsewhere a number out of range would end the program, or read
+    foreign memory, long after this call; to look at the numbers would make each step wait.
+    """
+    if kernels_check(index):
+        return index, None
+    valid = (index >= 0) & (index < y_pred.shape[-1])
+    return torch.where(valid, index, 0), torch.where(valid, 1.0, torch.nan).to(y_pred.dtype)
+
+
+def kernels_check(index: torch.Tensor) -> bool:
+    """Returns whether kernels on an index's device raise where it is out of range."""
+    return index.device.type == "cpu"
 
 
 def align(weight: torch.Tensor, values: torch.Tensor, name: str, argument: str) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 
 from hornbeam.core import settings
-from hornbeam.losses.arguments import NEVER_A_LABEL, label_error, labels, pair
+from hornbeam.losses.arguments import NEVER_A_LABEL, guarded, label_error, labels, pair
 from hornbeam.losses.loss import fused_mean
 
 
@@ -111,7 +111,7 @@ def sparse_categorical_crossentropy(
     """
     y_true, y_pred = labels("sparse_categorical_crossentropy", y_true, y_pred, axis)
     kept = None if ignore_class is None else y_true != ignore_class
-    index = y_true if kept is None else torch.where(kept, y_true, 0)
+    index, factor = guarded(y_true if kept is None else torch.where(kept, y_true, 0), y_pred)
     try:
         if from_logits:
             flat = F.cross_entropy(
@@ -126,6 +126,8 @@ def sparse_categorical_crossentropy(
         if "out of bounds" not in str(error):
             raise
         raise label_error("sparse_categorical_crossentropy", y_true, y_pred.shape[-1], ignore_class) from None
+    if factor is not None:
+        values = values * factor
     if kept is not None:
         values = torch.where(kept, values, 0)
         values._keras_mask = kept  # type: ignore[attr-defined]
@@ -141,8 +143,10 @@ def _sparse_categorical_crossentropy(
     y_true, y_pred = labels("sparse_categorical_crossentropy", y_true, y_pred)
     if y_pred.ndim > 2:
         y_true, y_pred = y_true.flatten(), y_pred.flatten(0, -2)
+    index, factor = guarded(y_true, y_pred)
     try:
-        return F.cross_entropy(y_pred, y_true, ignore_index=NEVER_A_LABEL)
+        value = F.cross_entropy(y_pred, index, ignore_index=NEVER_A_LABEL)
+        return value if factor is None else value * factor.mean()
     except IndexError:
         raise label_error("sparse_categorical_crossentropy", y_true, y_pred.shape[-1]) from None
 
@@ -227,13 +231,15 @@ def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float) ->
     """
     name = "categorical_generalized_cross_entropy"
     y_true, y_pred = labels(name, y_true, y_pred)
+    index, factor = guarded(y_true, y_pred)
     try:
-        picked = y_pred.gather(-1, y_true.unsqueeze(-1)).squeeze(-1)
+        picked = y_pred.gather(-1, index.unsqueeze(-1)).squeeze(-1)
     except RuntimeError as error:
         if "out of bounds" not in str(error):
             raise
         raise label_error(name, y_true, y_pred.shape[-1]) from None
-    return (1 - picked**q) / q
+    values = (1 - picked**q) / q
+    return values if factor is None else values * factor
 
 
 def kl_divergence(y_true: Any, y_pred: Any) -> torch.Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from hornbeam.core import dtype as dtypes
-from hornbeam.losses.arguments import as_tensor, label_error, labels, same_rank, shape_error
+from hornbeam.losses.arguments import as_tensor, guarded, label_error, labels, same_rank, shape_error
 from hornbeam.metrics.metric import METRICS
 from hornbeam.metrics.reduction import FUNCTIONS, FunctionMetric
 
@@ -53,12 +53,14 @@ def _sparse_top_k(y_true: Any, y_pred: Any, k: int = 5, from_sorted_ids: bool = 
     y_true, y_pred = labels(name, y_true, y_pred)
     if from_sorted_ids:
         return (y_pred[..., :k] == y_true.unsqueeze(-1)).any(-1)
+    index, factor = guarded(y_true, y_pred)
     try:
-        target = y_pred.gather(-1, y_true.unsqueeze(-1))
+        target = y_pred.gather(-1, index.unsqueeze(-1))
     except RuntimeError as error:
         if "out of bounds" not in str(error):
             raise
         raise label_error(name, y_true, y_pred.shape[-1]) from None
+    target = target if factor is None else target * factor.unsqueeze(-1)
     return ((y_pred > target).sum(-1) < k) & (target == target).squeeze(-1)
 
 

@@ -20,7 +20,7 @@ from hornbeam.core.clean import clean_context
 from hornbeam.graph import tree
 from hornbeam.training.arrays import named_leaves
 from hornbeam.training.data import unpack_x_y_sample_weight
-from hornbeam.training.labels import warn
+from hornbeam.training.labels import check_labels, warn
 from hornbeam.training.trial import first_bad_row, leaving_no_trace, path_of, rows_of, spoils
 
 LOOK = 64
@@ -223,11 +223,16 @@ def first_fault(model: Any, batch: Any) -> str | None:
         with leaving_no_trace(model), stopping_at_first(model), torch.enable_grad():
             x, y, sample_weight = unpack_x_y_sample_weight(batch)
             y_pred = model(x, training=True)
+            if model._compile_loss is not None and y is not None:
+                for name, part, target, output in model._compile_loss.parts(y, y_pred):
+                    check_labels(name, part, target, output)
             given = (x, y, y_pred, sample_weight)
             loss = model.compute_loss(*given, True) if model._plan.loss_mode else model.compute_loss(*given)
             loss.backward(inputs=list(model.trainable_weights))
     except FloatingPointError as fault:
         return str(fault)
+    except ValueError as error:
+        return str(error).rstrip(".")
     except Exception:  # a step of the user's own kind cannot be run again in parts
         return None
     return None
