@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import threading
 
 import numpy as np
 import pytest
 import torch
 
+import hornbeam
 from hornbeam import losses
+from hornbeam.graph.context import context
 from hornbeam.layers.dense import Dense
 from hornbeam.layers.input import Input
 from hornbeam.models.model import Model
@@ -94,6 +97,23 @@ MISTAKES = {
         "`x` holds 1e+300 at index (0, 0), which torch.float32 cannot hold.",
     ),
     "too large for int64": (lambda: compiled().fit(X, np.full(10, 2**63, dtype=np.uint64)), "which is too large for int64"),
+    "too large for float32, in a dictionary": (
+        lambda: compiled().fit({"a": X, "b": np.where(np.arange(30).reshape(10, 3) == 13, -1e300, 1.0)}, CLASSES),
+        "`x['b']` holds -1e+300 at index (4, 1), which torch.float32 cannot hold. Scale it, or use a wider dtype.",
+    ),
+    "too large for float32, as targets": (
+        lambda: compiled(1, "mse").fit(X, np.where(np.arange(10) == 7, 1e300, 0.0)),
+        "`y` holds 1e+300 at index (7,), which torch.float32 cannot hold.",
+    ),
+    "transposed targets": (lambda: compiled(4, "mse").fit(X, np.ones((4, 10))), "`y` is too short. Rows: x: 10, y: 4."),
+    "transposed sequences": (
+        lambda: compiled(4, "mse").fit(np.ones((10, 6, 3), "float32"), np.ones((10, 4, 6), "float32")),
+        "got targets of shape (2, 4, 6) and predictions of shape (2, 6, 4), which must be equal.",
+    ),
+    "ragged list of targets": (
+        lambda: compiled(2, "mse").fit(X[:2], np.array([[1.0, 2.0], [3.0]], dtype=object)),
+        "`y` holds rows of different lengths (2, …).",
+    ),
     "a number": (lambda: compiled().fit(3.0, CLASSES), "float"),
     "empty": (lambda: compiled().fit(X[:0], CLASSES[:0]), "There is nothing to train on: `x`, `y` has no rows."),
     "empty generator": (lambda: compiled().fit(iter([])), "There is nothing to train on"),
@@ -208,3 +228,38 @@ def test_a_failed_fit_changes_no_weight():
 def test_an_ignored_class_is_allowed():
     model = compiled(loss=losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=-1))
     assert np.isfinite(model.fit(X, with_label(-1), verbose=0).history["loss"][0])
+
+
+def test_a_failed_fit_leaves_the_surroundings_as_they_were():
+    """Twice an error in the middle of an epoch, then a fit like any other from that state."""
+
+    def broken():
+        yield X[:4], CLASSES[:4]
+        raise KeyError("lost")
+
+    def fresh():
+        hornbeam.utils.set_random_seed(3)
+        model = compiled()
+        model.build((None, 3))
+        return model
+
+    def surroundings(model):
+        return torch.is_grad_enabled(), torch.is_autocast_enabled("cpu"), threading.active_count(), model.training
+
+    model = fresh()
+    for _ in range(2):
+        before = surroundings(model)
+        with pytest.raises(KeyError, match="lost"):
+            model.fit(broken(), verbose=0)
+        assert surroundings(model) == before
+        assert context.training is None
+        assert context.depth == 0
+        assert "found_inf" not in model.optimizer.__dict__
+        assert all(w.grad is None for w in model.trainable_weights)
+    other = fresh()
+    other.build((None, 3))
+    other.set_weights(model.get_weights())
+    other.optimizer.build(other.trainable_weights)
+    other.optimizer.set_weights([v.detach().clone() for v in model.optimizer.variables])
+    runs = [m.fit(X, CLASSES, verbose=0, shuffle=False, epochs=2).history for m in (model, other)]
+    assert runs[0] == runs[1]
