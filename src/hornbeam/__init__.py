@@ -45,6 +45,7 @@ from hornbeam.models import Sequential as Sequential
 from hornbeam.models.any_module import evaluate as evaluate
 from hornbeam.models.any_module import fit as fit
 from hornbeam.models.any_module import predict as predict
+from hornbeam.models.tapped import tap as tap
 from hornbeam.optimizers import Optimizer as Optimizer
 from hornbeam.regularizers import Regularizer as Regularizer
 

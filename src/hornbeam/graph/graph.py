@@ -78,7 +78,7 @@ class Graph:
         return found[::-1]
 
     def replay(self, values: list[Any], child: Callable[[Any], Any] = lambda target: target,
-               held: Callable[[str], Any] = str, masks: bool = False) -> Any:  # fmt: skip
+               held: Callable[[str], Any] = str, masks: bool = False, call: Callable[..., Any] | None = None) -> Any:  # fmt: skip
         """Runs the calls again on other values, real or symbolic, and returns the outputs in their nest.
 
         Args:
@@ -86,7 +86,9 @@ class Graph:
             child: gives the module for a node's target.
             held: gives the tensor that a model holds under a path.
             masks: leave recorded masks out, since symbolic values that carry masks record them anew.
+            call: `(node, target, args, kwargs) -> result`, in place of `make_call`.
         """
+        call = call or make_call
         known: dict[Ref, Any] = dict(zip(self.inputs, values, strict=True))
         take = lambda v: known[v] if type(v) is Ref else held(v.path) if type(v) is Held else v  # noqa: E731
         for node in self.written() if masks else list(self.calls()):
@@ -94,10 +96,7 @@ class Graph:
             target = child(node.target) if node.kind == "module" else node.target
             with setting(implicit=context.implicit or node.implicit):
                 args, kwargs = tree.map_leaves(take, node.args), tree.map_leaves(take, kwargs)
-                if node.kind == "function" and symbols_in((args, kwargs)):
-                    result = record_function(target, args, kwargs, node.name, carry=not node.implicit)
-                else:
-                    result = target(*args, **kwargs)
+                result = call(node, target, args, kwargs)
             known.update({Ref(node, i): v for i, v in outputs_of(node, result)})
         return tree.map_leaves(take, self.output_nest)
 
@@ -166,6 +165,13 @@ def _portable(target: Any) -> Any:
             if getattr(place, name, None) is target:
                 return _Named(home, name)
     return target
+
+
+def make_call(node: Node, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Makes a node's call again, on real or symbolic values."""
+    if node.kind == "function" and symbols_in((args, kwargs)):
+        return record_function(target, args, kwargs, node.name, carry=not node.implicit)
+    return target(*args, **kwargs)
 
 
 def outputs_of(node: Node, result: Any) -> Iterator[tuple[int, Any]]:

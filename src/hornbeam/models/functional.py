@@ -327,6 +327,34 @@ class GraphModel(Model):
         """What the graph calls: layers and functions, in order."""
         return [self._child(n.target) if n.kind in ("module", "input") else n.target for n in self._known_graph().nodes]
 
+    # -- changed copies, which share the layers
+
+    def insert_after(self, name: str, layer: Any) -> Any:
+        """Returns a model in which what `name` gives goes through `layer`: see `editing.insert_after`."""
+        return _editing().insert_after(self, name, layer)
+
+    def insert_before(self, name: str, layer: Any) -> Any:
+        """Returns a model in which what `name` takes goes through `layer` first: see `editing.insert_before`."""
+        return _editing().insert_before(self, name, layer)
+
+    def replace(self, name: str, layer: Any) -> Any:
+        """Returns a model in which `layer` stands in the place of `name`: see `editing.replace`."""
+        return _editing().replace(self, name, layer)
+
+    def remove(self, name: str) -> Any:
+        """Returns a model without a layer: see `editing.remove`."""
+        return _editing().remove(self, name)
+
+    def __getitem__(self, index: Any) -> Any:
+        """One layer by name, or the model from one call to another, `model["block2":"block5"]`, both of them in it."""
+        if isinstance(index, str):
+            return self.get_layer(index)
+        if not isinstance(index, slice) or index.step is not None or not _are_names(index):
+            raise TypeError(f"Model {self.name!r} is indexed by names: model['a'], model['a':'b']. Received: {index!r}")
+        from hornbeam.models.slicing import between  # it needs this module
+
+        return between(self, index.start, index.stop)
+
     # -- copies and attributes
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -339,12 +367,30 @@ class GraphModel(Model):
         super().__setattr__(name, value)
 
     def _rename_child(self, key: str, name: str) -> None:
-        entries = [(name if k == key else k, m) for k, m in self._modules.items()]
+        self._rekey({id(self._modules[key]): name})
+
+    def _rekey(self, wanted: dict[int, str]) -> None:
+        """Holds children under wanted keys, by their ids; what else has such a key moves to a numbered one."""
+        moved: dict[str, str] = {}
+        taken = {wanted[id(m)] for m in self._modules.values() if id(m) in wanted}
+        for key, module in self._modules.items():
+            moved[key] = new = wanted.get(id(module), key)
+            count = 0
+            while id(module) not in wanted and moved[key] in taken:
+                count += 1
+                moved[key] = f"{new}_{count}"
+            taken.add(moved[key])
+        entries = [(moved[k], m) for k, m in self._modules.items()]
         self._modules.clear()
         self._modules.update(entries)
+        if self._graph is None or all(k == new for k, new in moved.items()):
+            return
+        place = lambda path: ".".join((moved.get(path.split(".")[0], path.split(".")[0]), *path.split(".")[1:]))  # noqa: E731
+        held = lambda v: Held(place(v.path)) if type(v) is Held else v  # noqa: E731
         for node in self._graph.nodes:
-            if node.kind in ("module", "input") and node.target == key:
-                node.target = name
+            if node.kind in ("module", "input"):
+                node.target = place(node.target)
+            node.args, node.kwargs = tree.map_leaves(held, node.args), tree.map_leaves(held, node.kwargs)
         self.__dict__["_masked"] = {}
         verify(self._graph)
         self._lower()
@@ -360,6 +406,16 @@ class GraphModel(Model):
         super().__setstate__(state)
         if self._graph is not None:
             self._lower()
+
+
+def _editing() -> Any:
+    from hornbeam.models import editing  # it needs this module, and is needed only here
+
+    return editing
+
+
+def _are_names(index: slice) -> bool:
+    return all(v is None or isinstance(v, str) for v in (index.start, index.stop))
 
 
 _RESERVED = frozenset(("training", "built", "name", "dtype", "optimizer", "loss", "stop_training", "history"))

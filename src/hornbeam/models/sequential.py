@@ -176,6 +176,12 @@ class Sequential(GraphModel):
         """The layers of the chain, without the input."""
         return self._layers()
 
+    def _rekey(self, wanted: dict[int, str]) -> None:
+        chain = self._all()
+        super()._rekey(wanted)
+        keys = {id(m): k for k, m in self._modules.items()}
+        self._chain[:] = [keys[id(m)] for m in chain]
+
     # -- building and running
 
     @property
@@ -257,9 +263,14 @@ class Sequential(GraphModel):
         return iter(self._layers())
 
     def __getitem__(self, index: Any) -> Any:
-        """One layer by place or name, or a Sequential of a slice that shares the layers."""
+        """One layer by place or name, or a Sequential of a slice that shares the layers.
+
+        A slice by places leaves its end out, `model[:2]`; one by names has both ends in it, `model["conv2":"logits"]`.
+        """
         if isinstance(index, str):
             return self.get_layer(index)
+        if isinstance(index, slice) and (isinstance(index.start, str) or isinstance(index.stop, str)):
+            return super().__getitem__(index)
         if isinstance(index, slice):
             return Sequential(self._layers()[index])
         return self._layers()[index]
