@@ -388,3 +388,39 @@ def test_a_multi_optimizer_lists_the_optimizers_of_its_map() -> None:
     assert variable.tolist() == [0.5, 0.5]
     assert int(rest.iterations) == 0
     copy.deepcopy(optimizer).load_state_dict(optimizer.state_dict())
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9}, {"gradient_accumulation_steps": 2}])
+def test_variables_that_take_their_gradient_as_value_are_those_of_keras(options):
+    import keras
+
+    from hornbeam.core.weights import Variable
+
+    seen = []
+    for library, make in ((keras.optimizers, keras.Variable), (optimizers, Variable)):
+        taking, learning = make(np.ones(2, "float32")), make(np.ones(2, "float32"))
+        taking.overwrite_with_gradient = True
+        optimizer, values = library.SGD(0.1, **options), []
+        for g in (5.0, 7.0, 3.0, 2.0):
+            optimizer.apply([torch.tensor([g, 6.0]), torch.tensor([5.0, 6.0])], [taking, learning])
+            values.append((taking.numpy().tolist(), learning.numpy().round(4).tolist()))
+        seen.append((values, len(optimizer.variables)))
+    assert seen[0] == seen[1]
+
+
+def test_a_constraint_may_be_set_later():
+    from hornbeam.core.weights import Variable
+
+    w = Variable(np.ones(2, "float32"), name="w")
+    sgd = optimizers.SGD(1.0)
+    sgd.apply([torch.tensor([3.0, 0.0])], [w])
+    assert w.numpy().tolist() == [-2, 1]
+    w.constraint = "non_neg"
+    sgd.build([w])
+    sgd.apply([torch.zeros(2)], [w])
+    assert w.numpy().tolist() == [0, 1]
+    w.regularizer = lambda x: x.sum()
+    assert w.regularizer(torch.ones(3)) == 3
+    with pytest.raises(ValueError, match="Could not read 3"):
+        w.constraint = 3

@@ -203,13 +203,29 @@ class Variable(nn.Parameter, metaclass=_VariableMeta):
 
     @property
     def regularizer(self) -> Any:
-        """The penalty on this weight, or None."""
+        """The penalty on this weight, or None. It may be set, also by name."""
         return self._spec.regularizer if self._spec is not None else None
+
+    @regularizer.setter
+    def regularizer(self, value: Any) -> None:
+        self._of_spec("regularizer", value)
 
     @property
     def constraint(self) -> Any:
-        """The projection that follows each update of this weight, or None."""
+        """The projection that follows each update of this weight, or None. It may be set, also by name."""
         return self._spec.constraint if self._spec is not None else None
+
+    @constraint.setter
+    def constraint(self, value: Any) -> None:
+        self._of_spec("constraint", value)
+
+    def _of_spec(self, kind: str, value: Any) -> None:
+        found = None if value is None else registry.of_kind(kind).get(value)
+        if found is not None and not callable(found):
+            raise ValueError(f"Variable {self.name!r}: {kind} must be a name or a callable. Received: {kind}={value!r}")
+        if self._spec is None:
+            raise ValueError(f"Variable {self.name!r} takes no {kind}: it was neither made as a Variable nor by a layer.")
+        setattr(self._spec, kind, found)
 
     aggregation = _option("aggregation", ("none", "mean", "sum", "only_first_replica"), "none")
     synchronization = _option("synchronization", ("none", "on_read", "on_write", "auto"), "auto")

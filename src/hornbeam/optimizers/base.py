@@ -16,7 +16,6 @@ from hornbeam.optimizers.mirrored import Count, Mirrored, Rate
 from hornbeam.optimizers.part import (
     Part,
     Scalar,
-    blend,
     clip_each,
     clip_together,
     clip_values,
@@ -26,14 +25,14 @@ from hornbeam.optimizers.part import (
     same_objects,
 )
 from hornbeam.optimizers.schedules import LearningRateSchedule
-from hornbeam.optimizers.selecting import Selecting
+from hornbeam.optimizers.surrounding import Surrounding
 
 LearningRate = float | LearningRateSchedule | Callable[[], float]
 _is_compiling = torch.compiler.is_compiling
 
 
 @registry.public("keras.optimizers.Optimizer")
-class Optimizer(Selecting, Configurable):
+class Optimizer(Surrounding, Configurable):
     """Updates variables by their gradients; the base class of all optimizers, and of your own.
 
     A subclass says in `slots` what it keeps for each variable and in `update` what a step does with whole lists of variables
@@ -62,9 +61,7 @@ class Optimizer(Selecting, Configurable):
     [0.75, 1.25]
     """
 
-    batch_weight: float | Tensor | None = None  # how much the next gradients count among those accumulated; `fit` sets it
     found_inf: Tensor | None = None  # a flag that an update sets to 1 if a gradient is not finite; fused kernels then do nothing
-    branchless = False  # whether eager steps, too, leave all numbers on the device, so that the host waits for none
     _by_variable = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -86,7 +83,7 @@ class Optimizer(Selecting, Configurable):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        Selecting.__init__(self)
+        Surrounding.__init__(self)
         check_unknown(type(self), kwargs)
         if sum(c is not None for c in (clipnorm, clipvalue, global_clipnorm)) > 1:
             given = f"clipnorm={clipnorm}, clipvalue={clipvalue}, global_clipnorm={global_clipnorm}"
@@ -105,7 +102,6 @@ class Optimizer(Selecting, Configurable):
         self.loss_scale_factor, self.gradient_accumulation_steps = loss_scale_factor, gradient_accumulation_steps
         self.name = name or registry.auto_name(registry.snake_case(type(self).__name__))
         self._steps, self._rate = Mirrored(0, torch.int64), Mirrored(0.0, torch.float32)
-        self._weighed, self.batch_weight = Mirrored(0.0, torch.float32), None
         self._schedule: Callable[..., Any] | None = None
         self.learning_rate = learning_rate  # type: ignore[assignment]
 
@@ -189,6 +185,10 @@ class Optimizer(Selecting, Configurable):
         grad_enabled = torch.is_grad_enabled()
         torch.set_grad_enabled(False)  # half the cost of `with torch.no_grad()`
         try:
+            if self._overwrites:
+                grads, trainable_variables = self._overwrite(grads, trainable_variables)
+                if not grads:
+                    return
             parts = self._everything
             known = trainable_variables is None or same_objects(trainable_variables, self._variables)
             if parts is None or not known or len(grads) != len(self._variables) or not all(isinstance(g, Tensor) for g in grads):
@@ -312,68 +312,6 @@ class Optimizer(Selecting, Configurable):
         rate = rate if isinstance(rate, Tensor) else torch.tensor(rate)
         for gradient, variable in zip(grads, part.variables, strict=True):
             self.update_step(gradient, variable, rate)
-
-    # -- what surrounds an update
-
-    def _accumulate(self, parts: list[Part], grads: list[Tensor]) -> None:
-        """Adds gradients to those accumulated, times their batch's weight: ragged batches count by their rows."""
-        weight, self.batch_weight = self.batch_weight, None
-        for part in parts:
-            own, sums = [grads[i] for i in part.positions], part["gradient_accumulator"]
-            if isinstance(weight, Tensor):
-                torch._foreach_add_(sums, torch._foreach_mul(own, weight.to(part.device, part.dtype)))
-            else:
-                torch._foreach_add_(sums, own, alpha=1 if weight is None else weight)
-        if weight is not None and not isinstance(weight, Tensor) and not self._without_host():
-            self._weighed.set(self._weighed.get() + weight)
-        elif weight is not None:
-            self._weighed.write(self._weighed.scalar() + weight)
-
-    def _mean_gradients(self, parts: list[Part], count: int) -> list[Tensor]:
-        total: Any = float(self.gradient_accumulation_steps or 1)
-        if self._without_host() or self._weighed.ahead:
-            weighed = self._weighed.scalar()
-            total = torch.where(weighed > 0, weighed, total)
-        else:
-            total = self._weighed.get() or total
-        means: list[Any] = [None] * count
-        for part in parts:
-            mean = torch._foreach_div(part["gradient_accumulator"], total)
-            for position, gradient in zip(part.positions, mean, strict=True):
-                means[position] = gradient
-        return means
-
-    def _clear_accumulators(self, parts: list[Part]) -> None:
-        for part in parts:
-            torch._foreach_zero_(part["gradient_accumulator"])
-        if self._without_host():
-            self._weighed.write(torch.zeros_like(self._weighed.scalar()))
-        else:
-            self._weighed.set(0.0)
-
-    def _without_host(self) -> bool:
-        return self.branchless or _is_compiling()
-
-    def _average(self, parts: list[Part], keep: Scalar) -> None:
-        for part in parts:
-            averages = part["average"]
-            if isinstance(keep, Tensor):
-                torch._foreach_mul_(averages, keep)
-                torch._foreach_add_(averages, torch._foreach_mul(part.variables, 1 - keep))
-            else:
-                blend(averages, part.variables, keep)
-
-    def _take_averages(self, parts: list[Part]) -> None:
-        for part in parts:
-            for variable, average in zip(part.variables, part["average"], strict=True):
-                variable.copy_(average)
-
-    def _constrain(self, parts: list[Part]) -> None:
-        for part in parts:
-            for variable in part.variables:
-                constraint = getattr(variable, "constraint", None)
-                if constraint is not None:
-                    variable.copy_(constraint(variable))
 
     def finalize_variable_values(self, var_list: Sequence[Tensor]) -> None:
         """Sets the variables to their averages, if averages are kept; `fit` calls this at its end."""

@@ -31,7 +31,7 @@ class Selecting(Stateful):
         self._everything: list[Part] | None = None
         self._selections: dict[tuple[int, ...], list[Part]] = {}
         self._undecayed: tuple[list[Tensor], list[str]] = ([], [])
-        self._constrained = False
+        self._constrained = self._overwrites = False
         self._warned = False
 
     def build(self, variables: Iterable[Any]) -> None:
@@ -41,6 +41,7 @@ class Selecting(Stateful):
             variables: trainable variables: torch Parameters, in the order in which gradients will come.
         """
         if self.built:
+            self._note_options()
             return
         self._variables = list(variables)
         for i, variable in enumerate(self._variables):
@@ -144,11 +145,16 @@ class Selecting(Stateful):
             part = Part(kind, positions, [self._variables[i] for i in own], slots)  # type: ignore[arg-type]
             part.decayed = [self._variables[i] for i in own if self.decays(i)]
             parts.append(part)
-        self._constrained = any(getattr(v, "constraint", None) is not None for v in self._variables)
+        self._note_options()
         self._selections[key] = parts
         if len(indices) == len(self._variables):
             self._everything = parts
         return parts
+
+    def _note_options(self) -> None:
+        """Looks at what variables ask for, which may be set at any time: `fit` asks at the beginning of each epoch."""
+        self._constrained = any(getattr(v, "constraint", None) is not None for v in self._variables)
+        self._overwrites = any(getattr(v, "overwrite_with_gradient", False) for v in self._variables)
 
     def _forget_parts(self) -> None:
         self._selections, self._everything = {}, None

@@ -63,7 +63,8 @@ class Stateful:
         self._slots.update({slot: [] for slot in names})
         for name, variable in zip(self._names, self._variables, strict=True):
             for slot in names:
-                made = self.slot_start(slot, variable)
+                skipped = getattr(variable, "overwrite_with_gradient", False) and slot not in ("average", "gradient_accumulator")
+                made = None if skipped else self.slot_start(slot, variable)
                 self._slots[slot].append(made)
                 if made is not None:
                     self._state.append((f"{name}_{slot}", made))
