@@ -13,6 +13,7 @@ from hornbeam.core.errors import did_you_mean
 from hornbeam.core.layer import Layer, layer_name
 from hornbeam.core.registry import custom_object_scope, public, serialize_keras_object
 from hornbeam.core.tracking import CONTAINERS
+from hornbeam.models import state_tree
 from hornbeam.training import compile as compiling
 from hornbeam.training import loop, on_batch, state, step
 
@@ -217,6 +218,7 @@ class Model(Layer):
     get_training_state, set_training_state = state.get_training_state, state.set_training_state
     train_step, test_step, predict_step = step.train_step, step.test_step, step.predict_step
     compute_loss, compute_metrics = step.compute_loss, step.compute_metrics
+    get_state_tree, set_state_tree = state_tree.get_state_tree, state_tree.set_state_tree
 
     @property
     def trainable_weights(self) -> list[Any]:
