@@ -6,8 +6,8 @@ import time
 
 import pytest
 import torch
-from tests.inspect.architectures import GPT, ResNet, UNet, encoder, encoder_of_layers, resnet_of_layers
 
+from architectures import GPT, ResNet, UNet, encoder, encoder_of_layers, resnet_of_layers
 from hornbeam.inspect.cost import cost_of
 from hornbeam.inspect.table import weights_of
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.inspect.architectures import GPT, ResNet, UNet
 from torch import nn
 
 import hornbeam as keras
+from architectures import GPT, ResNet, UNet
 from hornbeam import layers
 from hornbeam.inspect.given import graph_for
 from hornbeam.inspect.hints import absurd_share

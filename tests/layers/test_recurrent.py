@@ -259,6 +259,17 @@ def test_seeded_dropout_repeats():
     assert not torch.equal(a, b)
 
 
+def test_stateful_layers_train():
+    x, layer = Input((5, 4), batch_size=2), layers.LSTM(3, stateful=True)
+    model = Model(x, layer(x))
+    given = torch.ones(2, 5, 4)
+    for _ in range(2):
+        before = [s.clone() for s in layer.states]
+        model(given, training=True).sum().backward()
+        assert not torch.equal(before[0], layer.states[0])
+        assert all(w.grad is not None for w in model.trainable_weights)
+
+
 @pytest.mark.oracle
 def test_stateful():
     ours, theirs = pair("LSTM", {"units": 5, "stateful": True}, X)

@@ -114,6 +114,7 @@ class RNN(Layer):
             size = x.shape[0] if given is None else tree.leaves(given)[0].shape[0]
             if size != x.shape[0]:
                 raise self._wrong(f"is stateful and keeps states for batches of {size}", f"a batch of {x.shape[0]}")
+            given = tree.map_leaves(lambda s: s if s is None else s.clone(), given)  # the backward pass needs them unchanged
         flat = tree.leaves(self.get_initial_state(x.shape[0]) if given is None else given)
         nest = _nest(self.cell)
         if len(flat) != len(tree.leaves(nest)):
