@@ -174,6 +174,12 @@ class Model(Layer):
 
         return rich_table(self)
 
+    def tap(self, names: Any, index: int | None = None, inputs: Any = None) -> Any:
+        """Returns intermediate outputs as a model that shares the layers, `model.tap("backbone/block3")`: see `hornbeam.tap`."""
+        from hornbeam.models.tapped import tap  # it needs this module
+
+        return tap(self, names, index, inputs)
+
     def to_json(self, **kwargs: Any) -> str:
         """Returns the model's config as JSON text; `kwargs` go to `json.dumps`."""
         return json.dumps(serialize_keras_object(self), **kwargs)
