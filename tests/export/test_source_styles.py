@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import hornbeam as keras
+from export.running import assert_same, is_formatted, run, shake
+from export.zoo import ZOO, data_for, inception, resnet, siamese, three_dense, unet
 from hornbeam import layers
-from tests.export.running import assert_same, is_formatted, run, shake
-from tests.export.zoo import ZOO, data_for, inception, resnet, siamese, three_dense, unet
 
 
 @pytest.mark.parametrize("build", ZOO, ids=lambda build: build.__name__)

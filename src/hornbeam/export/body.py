@@ -16,10 +16,11 @@ from hornbeam.graph.graph import Graph
 from hornbeam.graph.node import Held, Node, Out, Ref
 from hornbeam.ops import create
 
-_ROOM = 48
+_ROOM = 60
+_AUGMENTED = frozenset(f"__i{n}__" for n in "add sub mul truediv floordiv mod pow and or xor".split())
 
 
-def in_reading_order(graph: Graph, nodes: list[Node]) -> list[Node]:
+def in_reading_order(graph: Graph, nodes: list[Node], masks: bool = False) -> list[Node]:
     """Returns calls so that each branch is written in one piece, before the call that joins it with others."""
     wanted = {id(n) for n in nodes}
     order: list[Node] = []
@@ -32,7 +33,7 @@ def in_reading_order(graph: Graph, nodes: list[Node]) -> list[Node]:
         elif id(node) in wanted and id(node) not in done:
             done.add(id(node))
             stack.append((node, True))
-            stack.extend((r.node, False) for r in reversed(node.visible_refs()))
+            stack.extend((r.node, False) for r in reversed(node.refs() if masks else node.visible_refs()))
     return order
 
 
@@ -82,26 +83,42 @@ class Body:
     def add(self, node: Node) -> None:
         """Writes a call."""
         kwargs = node.kwargs if self.masks else {k: v for k, v in node.kwargs.items() if k not in node.passed}
-        self._take_in(node, kwargs)
+        self.write(node, node.args, kwargs)
+
+    def write(self, node: Node, args: Any, kwargs: dict[str, Any]) -> None:
+        """Writes a call with other arguments than the node's own."""
+        self._take_in(node, (args, kwargs))
+        name = getattr(node.target, "__name__", "")
         if node.kind == "function" and node.target in (in_place.set_item, in_place.in_copy):
             self._changed_copy(node)
-            return
-        if node.kind == "function":
-            target, args = node.target, node.args
-            right = call(target, args, kwargs, self.take, self._function)
+        elif node.kind == "function" and name == "__setitem__":
+            left = code(self.take(args[0]), "[", index(args[1], self.take), "]")
+            self.lines.append(Line([], self.take(args[2]), target=left, pinned=True))
+        elif node.kind == "function":
+            function = node.target if kwargs else self.spelled(node.target, args)
+            right = call(function, args, kwargs, self.take, self._function)
             self.objects.need(*{w for w in ("torch", "F", "keras") if any(type(p) is str and f"{w}." in p for p in right)})
+            self._bind(node, right)
+            self.lines[-1].pinned = changes_its_tensor(name)
         else:
-            args, kwargs = self.placed(node, node.args, kwargs)
-            right = code(self.callee(node), "(", arguments(args, kwargs, self.take), ")")
-        self._bind(node, right)
+            args, kwargs = self.placed(node, args, kwargs)
+            self._bind(node, code(self.callee(node), "(", arguments(args, kwargs, self.take), ")"))
+
+    def spelled(self, function: Any, args: tuple[Any, ...]) -> Any:
+        """The function as which a call without keyword arguments is written; to be overridden."""
+        return function
+
+    def resolve(self, ref: Ref) -> Ref:
+        """The value that a value stands for."""
+        return ref
 
     def placed(self, node: Node, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The arguments of a call; to be overridden where some are better written otherwise."""
         return args, kwargs
 
-    def _take_in(self, node: Node, kwargs: dict[str, Any]) -> None:
+    def _take_in(self, node: Node, given: Any) -> None:
         """Takes the lines just before a call into it, where they are short expressions that nothing else needs."""
-        refs = [v for v in tree.leaves((node.args, kwargs)) if type(v) is Ref]
+        refs = [self.resolve(v) for v in tree.leaves(given) if type(v) is Ref]
         room = _ROOM
         for ref in reversed(refs):
             if not self.lines or self.uses.get(ref) != 1 or self.lines[-1].outs != [Var(ref)] or self.lines[-1].pinned:
@@ -129,7 +146,13 @@ class Body:
             self.values[Ref(node, 0)] = (out,)
         else:
             copied = self.take(source)
+            if made == "clone" and self.lines and self.lines[-1].outs == list(copied):
+                self.lines[-1].outs = [out]  # made just before, to be changed
+                return self._change(node, out)
             self.lines.append(Line([out], copied if made == "clone" else code(copied, ".clone()")))
+        self._change(node, out)
+
+    def _change(self, node: Node, out: Var) -> None:
         if node.target is in_place.set_item:
             _, place, value = node.args
             left = code(out, "[", index(place, self.take), "]")
@@ -160,6 +183,11 @@ class Body:
     def about(self, node: Node) -> str:
         """The class that a node calls."""
         return type(node.target).__name__
+
+
+def changes_its_tensor(name: str) -> bool:
+    """Whether a torch function of that name works in place."""
+    return (name.endswith("_") and not name.endswith("__")) or name in _AUGMENTED
 
 
 def _paths(node: Node, structure: Any, path: str = "") -> list[tuple[Ref, str]]:

@@ -10,12 +10,12 @@ from hornbeam.export.naming import Names, class_name, identifier
 from hornbeam.export.objects import Objects
 
 _IMPORTS = {
-    "base64": "import base64", "zlib": "import zlib",
+    "base64": "import base64", "math": "import math", "zlib": "import zlib",
     "torch": "import torch", "F": "import torch.nn.functional as F", "nn": "from torch import nn",
     "numpy": "import numpy as np",
     "keras": "import hornbeam as keras", "layers": "from hornbeam import layers",
 }  # fmt: skip
-_STANDARD = ("base64", "zlib", "pathlib")
+_STANDARD = ("base64", "math", "zlib")
 
 
 class File:

@@ -19,6 +19,11 @@ _BINARY = {
     "or": "|", "xor": "^", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "lshift": "<<", "rshift": ">>",
 }  # fmt: skip
 _UNARY = {"neg": "-", "pos": "+", "invert": "~"}
+_IN_PLACE = {
+    "__iadd__": "add_", "__isub__": "sub_", "__imul__": "mul_", "__itruediv__": "div_", "__ifloordiv__": "floor_divide_",
+    "__imod__": "remainder_", "__ipow__": "pow_", "__iand__": "bitwise_and_", "__ior__": "bitwise_or_",
+    "__ixor__": "bitwise_xor_",
+}  # fmt: skip
 _LEVELS = {"**": 8, "*": 6, "/": 6, "//": 6, "%": 6, "@": 6, "+": 5, "-": 5, "<<": 4, ">>": 4, "&": 3, "^": 2, "|": 1}
 Take = Callable[[Any], Code]
 
@@ -110,8 +115,9 @@ def call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], take: Tak
     if name == "__abs__":
         return code("abs(", take(args[0]), ")")
     public = spelling(function)
-    args, kwargs = without_defaults(function, args, kwargs)
+    args, kwargs = tidied(name.lstrip("_"), *without_defaults(function, args, kwargs))
     if public is None and getattr(torch.Tensor, name, None) is function:
+        name = _IN_PLACE.get(name, name)
         return code(_operand(take(args[0]), 9), f".{name}(", arguments(args[1:], kwargs, take), ")")
     return code(public or other(function), "(", arguments(args, kwargs, take), ")")
 
@@ -150,6 +156,40 @@ def _one_index(value: Any, take: Take) -> Code:
 def arguments(args: tuple[Any, ...], kwargs: dict[str, Any], take: Take) -> Code:
     """Returns what stands between the brackets of a call."""
     return joined([*map(take, args), *(code(f"{k}=", take(v)) for k, v in kwargs.items())])
+
+
+_USUAL = {
+    "approximate": "none", "keepdim": False, "dilation": 1, "ceil_mode": False, "return_indices": False, "padding": 0,
+    "inplace": False, "count_include_pad": True, "divisor_override": None, "attn_mask": None, "dropout_p": 0.0,
+    "is_causal": False, "scale": None, "enable_gqa": False, "out": None,
+}  # fmt: skip
+_SPLAT = frozenset(("permute", "view", "reshape", "expand", "repeat", "tile"))
+_NAMED = {"scaled_dot_product_attention": (3, ("attn_mask", "dropout_p", "is_causal"))}
+
+
+def tidied(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Leaves out what a call of one of torch's own functions need not say.
+
+    >>> tidied("max_pool2d", ("x", (3, 3)), {"stride": (3, 3), "padding": 0})
+    (('x', 3), {})
+    """
+    if name in _NAMED:
+        count, names = _NAMED[name]
+        args, kwargs = args[:count], {**dict(zip(names, args[count:], strict=False)), **kwargs}
+    kwargs = {k: v for k, v in kwargs.items() if not (k in _USUAL and _is_default(v, _USUAL[k]))}
+    if "pool" in name:
+        args = (args[0], *map(_one_for_all, args[1:]))
+        kwargs = {k: _one_for_all(v) for k, v in kwargs.items()}
+        if len(args) > 1 and kwargs.get("stride", ...) == args[1]:
+            kwargs.pop("stride")
+    if name in _SPLAT and len(args) == 2 and isinstance(args[1], (tuple, list)) and not kwargs:
+        args = (args[0], *args[1])
+    return args, kwargs
+
+
+def _one_for_all(value: Any) -> Any:
+    same = isinstance(value, (tuple, list)) and len(value) > 0 and all(type(v) is int and v == value[0] for v in value)
+    return value[0] if same else value
 
 
 @cache

@@ -104,7 +104,7 @@ class Objects:
             return self._custom(thing, skip)
         if isinstance(thing, Layer):
             self.need("layers")
-            return code(f"layers.{cls.__name__}(", self._arguments(thing, skip), ")")
+            return code(f"layers.{registry.path_of(cls)[1]}(", self._arguments(thing, skip), ")")
         module, name, _ = registry.path_of(cls)
         arguments = self._arguments(thing, ())
         known = next((r for r in registry._registries if r.objects.get(name) is cls), None)
@@ -228,6 +228,8 @@ class Objects:
 def _shown(name: str, live: Any, config: Any) -> Any:
     if name == "layer" and hasattr(live, "name"):
         return live
+    if isinstance(live, nn.ModuleList):
+        return list(live)
     if isinstance(live, (nn.Module, Configurable)) or callable(live):
         return live
     if name in _BY_AXIS and isinstance(live, (tuple, list)) and len(set(live)) == 1:

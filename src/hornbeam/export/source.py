@@ -13,7 +13,7 @@ from torch import nn
 
 from hornbeam.core import registry
 from hornbeam.core.errors import did_you_mean
-from hornbeam.export import source_functional, source_sequential
+from hornbeam.export import source_functional, source_sequential, source_torch
 from hornbeam.export.file import File
 from hornbeam.export.parts import View
 from hornbeam.inspect.given import graph_for
@@ -100,7 +100,7 @@ def to_source(module: nn.Module, inputs: Any = None, style: str | None = None, t
             return Source(_functional(view).text())
         if style == "sequential":
             return Source(_sequential(view).text())
-    raise NotImplementedError
+        return Source(_torch(view).text())
 
 
 @contextmanager
@@ -125,4 +125,10 @@ def _functional(view: View) -> File:
 def _sequential(view: View) -> File:
     file = File([_HEADER.format("sequential")], source_sequential.write_function)
     source_sequential.write(file, view)
+    return file
+
+
+def _torch(view: View) -> File:
+    file = File(["A model in plain PyTorch, as hornbeam.to_source writes it."], lambda file, model, name: "")
+    source_torch.write(file, view)
     return file

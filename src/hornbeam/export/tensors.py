@@ -37,6 +37,9 @@ def tensor(value: torch.Tensor, need: Any) -> str:
     pattern = _pattern(value)
     if pattern is not None:
         return pattern
+    pattern = _pattern(value.flatten()) if value.dim() > 1 else None
+    if pattern is not None:
+        return f"{pattern}.reshape({', '.join(map(str, value.shape))})"
     if value.numel() <= _SHORT:
         flat = [_shortest(v, value.dtype) for v in value.flatten().tolist()]
         shape = "" if value.dim() < 2 else f".reshape({', '.join(map(str, value.shape))})"

@@ -1,0 +1,614 @@
+"""Plain PyTorch: a module class for each model, with the keys of the model's `state_dict`, and a `load`."""
+
+from __future__ import annotations
+
+import inspect
+import keyword
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from hornbeam.core.init_args import is_builtin
+from hornbeam.core.layer import Layer
+from hornbeam.core.tracking import CONTAINERS
+from hornbeam.core.weights import raw
+from hornbeam.export.body import Body, in_reading_order, nest_code
+from hornbeam.export.code import Code, Var, code, joined, without_dead
+from hornbeam.export.file import File
+from hornbeam.export.layout import wrapped
+from hornbeam.export.modules import module_arguments
+from hornbeam.export.naming import Names, class_name, identifier, literal, quoted
+from hornbeam.export.own import CannotWrite
+from hornbeam.export.parts import View, name_of
+from hornbeam.export.scope import name_values, text, written
+from hornbeam.export.templates import Template, class_source, template_for
+from hornbeam.export.tensors import tensor
+from hornbeam.export.tracing import ByMode, Size, Trace, trace
+from hornbeam.graph import tree
+from hornbeam.graph.graph import Graph
+from hornbeam.graph.node import Node, Out, Ref, Spec
+from hornbeam.graph.symbolic import SymbolicTensor, symbols_in
+
+
+class Writer:
+    """Writes modules as classes of one file.
+
+    Args:
+        file: the file.
+    """
+
+    def __init__(self, file: File) -> None:
+        self.file = file
+        self.classes: dict[str, str] = {}  # class text without its name -> name
+        self.reads: dict[tuple[str, int], None] = {}
+        self._named: dict[int, tuple[str, Any]] = {}
+
+    def define(self, wanted: str, body: str) -> str:
+        """Adds a class, or finds an equal one, and returns its name. `body` has `{name}` where the name goes."""
+        if body not in self.classes:
+            self.classes[body] = self.file.names.take(wanted)
+            self.file.definitions.append(body.replace("{name}", self.classes[body]))
+        return self.classes[body]
+
+    def plain(self, name: str) -> None:
+        """Adds a class of `plain.py` and what it uses."""
+        for other, source in class_source(name).items():
+            if source not in self.classes:
+                self.classes[source] = other
+                self.file.names.taken.add(other)
+                self.file.definitions.append(source)
+                self.file.objects.need("torch", "nn")
+                self.file.objects.need(*(["F"] if "F." in source else []), *(["math"] if "math." in source else []))
+
+    # -- what makes a child in `__init__`
+
+    def construct(self, module: Any, calls: list[Node], inside: bool = False) -> Code:
+        """Returns the expression that makes a module.
+
+        Args:
+            module: the module.
+            calls: the nodes that call it, from which the shapes of its inputs are known.
+            inside: whether another module calls it, so that its activation must be part of it.
+        """
+        template = template_for(module)
+        if template is not None and not (inside and template.activation is not None):
+            return self.from_template(template)
+        if type(module).__module__.startswith("torch.nn.modules"):
+            return self._torch_module(module, calls)
+        if getattr(module, "graph", None) is not None:
+            masks = next((n.kwargs["mask"] for n in calls if "mask" in n.kwargs), None)
+            return code(self.graph_class(module, masks), "()")
+        args, kwargs = _arguments_of(module, calls)
+        if args is None:
+            return code(self.holder_class(module), "()")
+        return self.traced_class(module, trace(module, args, kwargs))
+
+    def from_template(self, template: Template) -> Code:
+        """Returns the constructor call of a template's class."""
+        if template.name.startswith("nn."):
+            self.file.objects.need("nn")
+        else:
+            self.plain(template.name)
+        shown = [self._argument(a) for a in template.arguments]
+        shown += [code(f"{k}=", self._argument(v)) for k, v in template.options.items()]
+        return code(f"{template.name}(", joined(shown), ")")
+
+    def _argument(self, value: Any) -> Code:
+        if isinstance(value, nn.Module):
+            return self.construct(value, [], inside=True)
+        if isinstance(value, list) and value and isinstance(value[0], nn.Module):
+            return code("[", joined(self.construct(v, [], inside=True) for v in value), "]")
+        spelled = literal(value)
+        return (spelled,) if spelled is not None else (self.function(value),)
+
+    def function(self, function: Any) -> str:
+        """Returns a function of one tensor as an expression: torch's own name, or a lambda of torch functions."""
+        body = TorchBody(self, View(None, None), {})  # type: ignore[arg-type]
+        x = SymbolicTensor((None, 4))
+        outputs = function(x)
+        if not isinstance(outputs, SymbolicTensor):
+            raise CannotWrite(f"{function!r} is no function of one tensor")
+        graph = Graph.trace(x, outputs)
+        body.count(list(graph.calls()), graph.outputs)
+        for node in graph.calls():
+            body.add(node)
+        if len(body.lines) != 1:
+            raise CannotWrite(f"{getattr(function, '__name__', function)!r} is no single expression of torch functions")
+        spelled = text(body.lines[0].right, {Var(graph.inputs[0]): "x"})
+        head = spelled.removesuffix("(x)")
+        return head if spelled == f"{head}(x)" and head.replace(".", "").isidentifier() else f"lambda x: {spelled}"
+
+    def _torch_module(self, module: nn.Module, calls: list[Node]) -> Code:
+        self.file.objects.need("nn")
+        cls = type(module)
+        if cls in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
+            inner = [self.construct(child, [], inside=True) for child in module.children()]
+            return code(f"nn.{cls.__name__}(", joined(inner), ")")
+        args, kwargs = module_arguments(module)
+        shown = [self.file.objects.value(a) for a in args]
+        shown += [code(f"{k}=", self.file.objects.value(v)) for k, v in kwargs.items()]
+        return code(f"nn.{cls.__name__}(", joined(shown), ")")
+
+    # -- classes
+
+    def graph_class(self, model: Any, masks: Any = None) -> str:
+        """Returns the name of the class for a model that is a graph."""
+        if masks is None:
+            graph = model.graph
+        else:
+            graph = _masked_graph(model, masks)
+        return self.module_class(View(model, graph), list(graph.calls()), _title(model))
+
+    def traced_class(self, module: nn.Module, traced: Trace) -> Code:
+        """Returns the expression that makes a module whose call was traced."""
+        self.reads.update(dict.fromkeys(traced.reads))
+        return code(self.module_class(View(module, traced), list(traced.calls()), type(module).__name__), "()")
+
+    def holder_class(self, module: nn.Module) -> str:
+        """Returns the name of a class that only holds modules and weights."""
+        return ModuleClass(self, View(module, Graph([], (), ())), []).define(type(module).__name__, forward=False)
+
+    def module_class(self, view: View, nodes: list[Node], title: str) -> str:
+        """Returns the name of the class for a module and the graph of its calls."""
+        return ModuleClass(self, view, nodes).define(title)
+
+
+def _arguments_of(module: Any, calls: list[Node]) -> tuple[Any, dict[str, Any]]:
+    """The arguments with which a module is called, Specs in place of tensors; (None, {}) where that is not known.
+
+    Raises:
+        CannotWrite: it is called in several ways.
+    """
+    if not calls:
+        shape = module.__dict__.get("_build_shapes") if isinstance(module, Layer) and module.built else None
+        if not shape or not all(d is None or isinstance(d, int) for d in shape):
+            return None, {}
+        return (Spec((None, *shape[1:]), module.compute_dtype),), {}
+    found = [_specs(node) for node in calls]
+    merged = found[0]
+    for other in found[1:]:
+        if [_kind(v) for v in _flat(other)] != [_kind(v) for v in _flat(merged)]:
+            raise CannotWrite("it is called more than once, each time with other arguments")
+        flat = iter([_common(a, b) for a, b in zip(_flat(merged), _flat(other), strict=True)])
+        merged = tree.map_leaves(lambda _, flat=flat: next(flat), merged)
+    return merged
+
+
+def _specs(node: Node) -> Any:
+    kwargs = {k: v for k, v in node.kwargs.items() if k != "training" and v is not None}
+    return tree.map_leaves(lambda v: v.spec if type(v) is Ref else v, (node.args, kwargs))
+
+
+def _flat(nest: Any) -> list[Any]:
+    found: list[Any] = []
+    tree.map_leaves(found.append, nest)
+    return found
+
+
+def _kind(value: Any) -> Any:
+    return (len(value.shape), value.dtype) if isinstance(value, Spec) else repr(value)
+
+
+def _common(one: Any, two: Any) -> Any:
+    if not isinstance(one, Spec) or one.shape == two.shape:
+        return one
+    return Spec(tuple(a if a == b else None for a, b in zip(one.shape, two.shape, strict=True)), one.dtype)
+
+
+def _title(model: Any) -> str:
+    return model.name if getattr(model, "_named", False) else type(model).__name__
+
+
+def _masked_graph(model: Any, masks: Any) -> Graph:
+    """A model's graph for inputs that carry masks, which are further inputs of it."""
+    inputs, carried = model._fresh_symbols(), []
+    for x, mask in zip(inputs, tree.leaves(masks), strict=True):
+        if mask is not None:
+            x._keras_mask = SymbolicTensor((*x.shape[:1], *mask.spec.shape[1:]), "bool", name="mask")
+            carried.append(x._keras_mask)
+    graph = Graph.trace([*inputs, *carried], model._replay(inputs))
+    model._name_masking(graph)
+    model._hold_captured(graph)
+    return graph
+
+
+class ModuleClass:
+    """The class for one module.
+
+    Args:
+        writer: writes the classes of its children.
+        view: the module and the graph of its calls.
+        nodes: the calls.
+    """
+
+    def __init__(self, writer: Writer, view: View, nodes: list[Node]) -> None:
+        self.writer, self.view, self.nodes = writer, view, nodes
+        self.calls: dict[str, list[Node]] = {}
+        for node in nodes:
+            if node.kind == "module":
+                self.calls.setdefault(node.target, []).append(node)
+        graph = view.graph.in_training if isinstance(view.graph, Trace) else None
+        for node in graph.calls() if graph is not None else ():
+            if node.kind == "module":
+                self.calls.setdefault(node.target, []).append(node)
+        self.body = TorchBody(writer, view, self.calls)
+
+    def define(self, wanted: str, forward: bool = True) -> str:
+        """Writes the class and returns its name."""
+        lines = self._forward() if forward else []
+        made = self._children(self.view.module, "self", "") + self._weights(self.view.module)
+        head = ["class {name}(nn.Module):"]
+        self.writer.file.objects.need("nn")
+        if made:
+            head += ["    def __init__(self):", "        super().__init__()", *made]
+        if made and lines:
+            head.append("")
+        return self.writer.define(class_name(wanted), "\n".join([*head, *(lines or ([] if made else ["    pass"]))]))
+
+    # -- __init__
+
+    def _children(self, module: nn.Module, owner: str, prefix: str) -> list[str]:
+        made: list[str] = []
+        seen: dict[int, str] = {}
+        for key, child in module._modules.items():
+            if child is None or type(child).__name__ == "InputLayer":
+                continue
+            path = f"{prefix}{key}"
+            place = access(owner, module, key)
+            if id(child) in seen:
+                right: Code = (seen[id(child)],)
+            elif isinstance(child, CONTAINERS):
+                right = self._container(child, path)
+            elif not _has_state(child) and (path in self.body.inlined or not self._is_called(path)):
+                continue
+            else:
+                right = self._written(child, path)
+            seen[id(child)] = place
+            left = place if place.startswith(f"{owner}.") else None
+            line = f"{left} = {text(right, {})}" if left else f"{owner}.add_module({quoted(key)}, {text(right, {})})"
+            made.append(wrapped(f"        {line}"))
+        return made
+
+    def _is_called(self, path: str) -> bool:
+        return any(target == path or target.startswith(path + ".") for target in self.calls)
+
+    def _written(self, child: Any, path: str) -> Code:
+        node = self.calls[path][0] if path in self.calls else Node("module", path, path)
+        return self.view.refuse(node, lambda: self.writer.construct(child, self.calls.get(path, [])))
+
+    def _container(self, container: Any, path: str) -> Code:
+        self.writer.file.objects.need("nn")
+        items = []
+        for key, child in container._modules.items():
+            inner = f"{path}.{key}"
+            right = self._container(child, inner) if isinstance(child, CONTAINERS) else self._written(child, inner)
+            items.append(right if isinstance(container, nn.ModuleList) else code(f"{quoted(key)}: ", right))
+        if isinstance(container, nn.ModuleList):
+            return code("nn.ModuleList([", joined(items), "])")
+        return code("nn.ModuleDict({", joined(items), "})")
+
+    def _weights(self, module: nn.Module) -> list[str]:
+        made: list[str] = []
+        for key, value in raw(module, "_parameters").items():
+            if value is not None:
+                self.writer.file.objects.need("torch")
+                filled = f"nn.Parameter({_zeros(value)})"
+                name = access("self", module, key)
+                line = f"{name} = {filled}" if name.startswith("self.") else f"self.register_parameter({quoted(key)}, {filled})"
+                made.append(wrapped(f"        {line}"))
+        for key, value in raw(module, "_buffers").items():
+            if value is None:
+                continue
+            self.writer.file.objects.need("torch")
+            if key in module._non_persistent_buffers_set:
+                if key not in self.body.held_paths:
+                    continue
+                shown = tensor(value, self.writer.file.objects._data)
+                made.append(wrapped(f"        self.register_buffer({quoted(key)}, {shown}, persistent=False)"))
+            else:
+                made.append(wrapped(f"        self.register_buffer({quoted(key)}, {_zeros(value)})"))
+        return made
+
+    # -- forward
+
+    def _forward(self) -> list[str]:
+        graph = self.view.graph
+        names = Names()
+        named: dict[Var, str] = {}
+        wanted = self._parameter_names()
+        for i, ref in enumerate(graph.inputs):
+            fallback = "x" if len(graph.inputs) == 1 else f"x_{i + 1}"
+            named[Var(ref)] = names.take(identifier(wanted.get(ref) or fallback))
+        parameters = [named[Var(ref)] for ref in graph.inputs]
+        lines, returned = self._lines(graph, named)
+        traced = graph.in_training if isinstance(graph, Trace) else None
+        made = [f"    def forward({', '.join(['self', *parameters])}):"]
+        if traced is not None:
+            other = {Var(r): named[Var(mine)] for r, mine in zip(traced.inputs, graph.inputs, strict=True)}
+            inner, result = self._lines(traced, other)
+            made += ["        if self.training:", *("    " + line for line in inner), "    " + result]
+        return [*made, *lines, returned]
+
+    def _parameter_names(self) -> dict[Ref, str | None]:
+        """The names that the inputs would best have: the user's, or those in the signature of a traced module."""
+        graph = self.view.graph
+        if self.view.own:
+            return {ref: name_of(self.view.source(ref)) for ref in graph.inputs}
+        if not isinstance(graph, Trace):
+            return {ref: ref.node.name for ref in graph.inputs if ref.node.name == "mask"}
+        positional, keywords = graph.input_nest
+        found: dict[Ref, str | None] = {v: k for k, v in keywords.items() if type(v) is Ref}
+        function = self.view.module.call if isinstance(self.view.module, Layer) else self.view.module.forward
+        for value, name in zip(positional, inspect.signature(function).parameters, strict=False):
+            if type(value) is Ref and name not in ("inputs", "input", "args"):
+                found[value] = name
+        return found
+
+    def _lines(self, graph: Graph, named: dict[Var, str]) -> tuple[list[str], str]:
+        body = self.body
+        nodes = list(graph.calls())
+        body.lines = []
+        ordered = nodes if isinstance(graph, Trace) else in_reading_order(graph, nodes, masks=True)
+        body.count(ordered, graph.outputs)
+        for node in ordered:
+            self.view.refuse(node, partial(body.add, node))
+        result = nest_code(graph.output_nest, body.take)
+        results = [p for p in result if type(p) is Var]
+        lines = without_dead(body.lines, results)
+        if lines and len(result) == 1 and lines[-1].outs == [result[0]] and not lines[-1].target:
+            result = lines.pop().right
+            results = [p for p in result if type(p) is Var]
+        name_values(lines, named, results, {"self"})
+        returned = [wrapped(f"        return {text(result, named)}")]
+        return [one for line in written(lines, named, 2) for one in line.split("\n")], "\n".join(returned)
+
+
+def _has_state(module: nn.Module) -> bool:
+    return bool(module.state_dict())
+
+
+def _zeros(value: torch.Tensor) -> str:
+    sizes = ", ".join(map(str, value.shape)) or "()"
+    dtype = "" if value.dtype is torch.float32 else f", dtype={value.dtype}"
+    return f"torch.zeros({sizes}{dtype})"
+
+
+_TAKEN = frozenset(dir(nn.Module())) | {"forward"}
+
+
+def access(owner: str, module: nn.Module, path: str) -> str:
+    """Returns the expression of a submodule or tensor under a path of keys."""
+    spelled, current = owner, module
+    for key in path.split("."):
+        if isinstance(current, (nn.ModuleList, nn.Sequential)):
+            spelled += f"[{int(key)}]"
+        elif isinstance(current, CONTAINERS):
+            spelled += f"[{quoted(key)}]"
+        elif key.isidentifier() and key.isascii() and not keyword.iskeyword(key) and key not in _TAKEN:
+            spelled += f".{key}"
+        else:
+            spelled = f"getattr({spelled}, {quoted(key)})"
+        current = current._modules.get(key) if isinstance(current, nn.Module) else None  # type: ignore[assignment]
+    return spelled
+
+
+_AS_OPERATOR = {
+    "add": "add", "sub": "sub", "subtract": "sub", "mul": "mul", "multiply": "mul", "div": "truediv", "true_divide": "truediv",
+    "neg": "neg", "negative": "neg", "matmul": "matmul", "eq": "eq", "ne": "ne", "lt": "lt", "le": "le", "gt": "gt", "ge": "ge",
+}  # fmt: skip
+
+
+class TorchBody(Body):
+    """Lines of a `forward`: modules by their attributes, layers without weights as the torch functions they call.
+
+    Args:
+        writer: the file's writer.
+        view: the module.
+        calls: the nodes that call each child.
+    """
+
+    def __init__(self, writer: Writer, view: View, calls: dict[str, list[Node]]) -> None:
+        super().__init__(writer.file.objects, self._callee, self._held, self._wanted, masks=True)
+        self.writer, self.view, self.calls = writer, view, calls
+        self.inlined: dict[str, bool] = {}
+        self.held_paths: set[str] = set()
+        self.same: dict[Ref, Ref] = {}
+
+    def _wanted(self, node: Node) -> str | None:
+        return name_of(self.view.child(node.target)) if node.kind == "module" else None
+
+    def _held(self, path: str) -> Code:
+        self.held_paths.add(path)
+        return (access("self", self.view.module, path),)
+
+    def spelled(self, function: Any, args: tuple[Any, ...]) -> Any:
+        """The function as which a call is written: an operator where there is one."""
+        sign = _AS_OPERATOR.get(getattr(function, "__name__", "")) if len(args) in (1, 2) else None
+        return getattr(torch.Tensor, f"__{sign}__") if sign and (len(args) == 1) == (sign == "neg") else function
+
+    def _callee(self, node: Node) -> Code:
+        return (access("self", self.view.module, node.target),)
+
+    def take(self, value: Any) -> Code:
+        """Returns the expression of an argument."""
+        if type(value) is Ref:
+            return super().take(self.resolve(value))
+        if type(value) is Size:
+            return self._size(value)
+        if type(value) is ByMode:
+            if (value.training, value.inference) == (True, False):
+                return ("self.training",)
+            if (value.training, value.inference) == (False, True):
+                return ("not self.training",)
+            return code(super().take(value.training), " if self.training else ", super().take(value.inference))
+        if isinstance(value, (list, tuple)) and any(type(v) in (Size, ByMode) for v in tree.leaves(value)):
+            inner = joined(map(self.take, value))
+            return code("[", inner, "]") if isinstance(value, list) else code("(", inner, ",)" if len(value) == 1 else ")")
+        return super().take(value)
+
+    def _size(self, size: Size) -> Code:
+        made = code(*super().take(self.resolve(size.ref)), f".shape[{size.axis}]")
+        if size.times != 1:
+            made = code(f"{size.times} * ", made)
+        if size.inner:
+            made = code("(", made, f" + {size.inner})")
+        if size.over != 1:
+            made = code(made, f" // {size.over}")
+        return code(made, f" {'+' if size.plus > 0 else '-'} {abs(size.plus)}") if size.plus else made
+
+    def resolve(self, ref: Ref) -> Ref:
+        """The value that a spliced graph's value stands for."""
+        while ref in self.same:
+            ref = self.same[ref]
+        return ref
+
+    def add(self, node: Node) -> None:
+        """Writes a call; one of a layer without weights as what it calls."""
+        if node.kind == "operation":
+            self._splice_call(node, node.target, node.kwargs)
+            return
+        if node.kind != "module":
+            if _changes_nothing(node):
+                self.same[Ref(node, 0)] = node.args[0]
+                self.uses[self.resolve(node.args[0])] += self.uses.get(Ref(node, 0), 0) - 1
+                return
+            super().add(node)
+            return
+        child = self.view.child(node.target)
+        kwargs = _without_training(node)
+        if _can_be_inlined(child):
+            try:
+                self._splice_call(node, child, kwargs)
+                self.inlined[node.target] = True
+                return
+            except _NotInline:
+                pass
+        template = template_for(child)
+        if template is not None and template.activation is not None:
+            raw = Node("module", node.target, node.name)
+            raw.outputs, raw.structure = node.outputs, node.structure
+            self.uses[Ref(raw, 0)] = 1
+            self.write(raw, node.args, _for_template(template, kwargs))
+            self._functions[id(self.lines[-1])] = "plain"
+            self._activate(raw, node, template.activation)
+        elif template is not None:
+            self.write(node, node.args, _for_template(template, kwargs))
+        elif type(child).__module__.startswith("torch.nn."):
+            self.write(node, node.args, kwargs)
+        elif getattr(child, "graph", None) is not None:
+            given = [v for v in tree.leaves(node.args) if v is not None]
+            self.write(node, (*given, *(v for v in tree.leaves(kwargs.get("mask")) if v is not None)), {})
+        else:
+            args = tuple(v for v in tree.leaves(node.args) if type(v) is Ref)
+            self.write(node, args, {k: v for k, v in kwargs.items() if type(v) is Ref})
+
+    def _activate(self, raw: Node, node: Node, activation: Any) -> None:
+        x = SymbolicTensor(raw.outputs[0].shape, raw.outputs[0].dtype)
+        graph = Graph.trace(x, symbols_in(activation(x))[0])
+        self._splice(graph, [Ref(raw, 0)], {Ref(node, 0): graph.outputs[0]})
+
+    def _splice_call(self, node: Node, target: Any, kwargs: dict[str, Any]) -> None:
+        """Writes what a call computes in place of the call."""
+        given = (node.args, kwargs)
+        refs = [v for v in tree.leaves(given) if type(v) is Ref]
+        specs = tree.map_leaves(lambda v: v.spec if type(v) is Ref else v, given)
+        module = target if isinstance(target, nn.Module) else _Calls(target)
+        graph = trace(module, specs[0], specs[1], modes=isinstance(target, nn.Module))
+        if graph.in_training is not None or any(n.kind == "module" for n in graph.calls()):
+            raise _NotInline
+        found = _flat(graph.output_nest)
+        places = [Ref(node, v.index) for v in _flat(node.structure) if type(v) is Out]
+        if len(graph.inputs) != len(refs) or len(found) != len(places) or any(type(v) is not Ref for v in found):
+            raise _NotInline
+        self._splice(graph, refs, dict(zip(places, found, strict=True)))
+
+    def _splice(self, graph: Graph, refs: list[Ref], outputs: dict[Ref, Ref]) -> None:
+        """Writes a graph's calls in place.
+
+        Args:
+            graph: the graph.
+            refs: the values for its inputs.
+            outputs: which of its values stands for which value from now on.
+        """
+        nodes = list(graph.calls())
+        self.count(nodes, [])
+        for mine, given in zip(graph.inputs, map(self.resolve, refs), strict=True):
+            self.uses[given] = self.uses.get(given, 0) - 1 + self.uses.pop(mine, 0)
+            self.same[mine] = given
+        for place, made in outputs.items():
+            made = self.resolve(made)
+            self.uses[made] = self.uses.get(made, 0) + self.uses.get(place, 0)
+        for node in nodes:
+            self.add(node)
+        self.same.update(outputs)
+
+
+def _changes_nothing(node: Node) -> bool:
+    """Whether a call only gives a tensor the shape that it has."""
+    name = getattr(node.target, "__name__", "")
+    if name not in ("flatten", "unflatten", "contiguous") or type(node.args[0]) is not Ref or not node.outputs:
+        return False
+    one, two = node.args[0].spec.shape, node.outputs[0].shape
+    return name == "contiguous" or (len(one) == len(two) and one == two)
+
+
+def _without_training(node: Node) -> dict[str, Any]:
+    if node.kwargs.get("training") is True:
+        raise CannotWrite("it is called with training=True whatever the mode")
+    return {k: v for k, v in node.kwargs.items() if k != "training" and v is not None}
+
+
+def _for_template(template: Template, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The keyword arguments that a template's class takes."""
+    takes = template.name in ("BatchNormalization", "RNN", "Bidirectional", "TimeDistributed")
+    return {k: v for k, v in kwargs.items() if takes and k in ("mask", "initial_state")}
+
+
+class _NotInline(Exception):
+    """A layer's call is no mere sequence of torch functions."""
+
+
+class _Calls(nn.Module):
+    """A module that calls an operation."""
+
+    def __init__(self, operation: Any) -> None:
+        super().__init__()
+        self.__dict__["_operation"] = operation
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.__dict__["_operation"](*args, **kwargs)
+
+
+def _can_be_inlined(child: Any) -> bool:
+    """Whether a built-in layer has no weights, no layers inside, and nothing to do with training."""
+    return (
+        isinstance(child, Layer)
+        and is_builtin(type(child))
+        and getattr(child, "graph", None) is None
+        and not child._modules
+        and not any(True for slot in ("_parameters", "_buffers") for v in raw(child, slot).values() if v is not None)
+        and template_for(child) is None
+    )
+
+
+def write(file: File, view: View) -> Writer:
+    """Writes a module, and all that it holds, as classes of the file, with a function `load`."""
+    writer = Writer(file)
+    module = view.module
+    if view.own:
+        name = writer.graph_class(module)
+    else:
+        name = writer.module_class(view, list(view.graph.calls()), _title(module))
+    file.objects.need("torch")
+    file.definitions.append(_LOAD.format(name=name))
+    return writer
+
+
+_LOAD = '''def load(source):
+    """Returns the model with the weights of a state_dict, or of a file that holds one, in inference mode."""
+    model = {name}()
+    state = source if isinstance(source, dict) else torch.load(source, weights_only=True)
+    model.load_state_dict(state)
+    return model.eval()'''
