@@ -256,7 +256,7 @@ CASES = {
         masked,
         SERIES,
         lambda k: {"optimizer": "adam", "loss": "mse", "metrics": ["mae"]},
-        {"sample_weight": WEIGHTS[:, None]},
+        {"sample_weight": np.stack([WEIGHTS] * 3, 1)},
     ),
     "clipped, scheduled": (
         chain,

@@ -189,3 +189,9 @@ def test_weights_of_zero_in_fit_change_nothing():
     history = model.fit(X, Y, sample_weight=np.zeros(64), verbose=0).history
     assert history == {"loss": [0.0], "mae": [0.0]}
     assert all(np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("policy", ["float8", "float8_from_mixed_bfloat16", "int8_from_float32"])
+def test_policies_that_are_not_there_say_so(policy):
+    with pytest.raises(ValueError, match=rf"The policy '{policy}' needs quantized layers, which are not there yet\."):
+        layers.Dense(3, dtype=policy)

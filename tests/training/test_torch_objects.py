@@ -155,6 +155,14 @@ def test_torch_optimizer_takes_only_optimizers():
         optimizers.TorchOptimizer(torch.optim.Adam).get_config()
 
 
+@pytest.mark.parametrize("make", [lambda model: torch.optim.SGD(model.parameters()), lambda model: torch.optim.SGD])
+def test_a_model_compiled_with_it_has_no_compile_config(make):
+    model = chain()
+    model.compile(make(model), "mse")
+    with pytest.warns(UserWarning, match="cannot be written into a config, so it will have to be compiled anew"):
+        assert model.get_compile_config() is None
+
+
 # -- schedulers
 
 

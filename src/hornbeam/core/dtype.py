@@ -95,6 +95,10 @@ class DTypePolicy:
                 self._compute_dtype = self._variable_dtype = standardize_dtype(name)
             except ValueError:
                 known = ("float32", "float64", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16")
+                if name.startswith(("float8", "int8_from", "int4_from", "gptq", "awq")):
+                    raise ValueError(
+                        f"The policy {name!r} needs quantized layers, which are not there yet. Known: {', '.join(known)}."
+                    ) from None
                 raise ValueError(
                     f"{name!r} is not a dtype policy.{did_you_mean(name, known)} Known: {', '.join(known)}, or any dtype."
                 ) from None

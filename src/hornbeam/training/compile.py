@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
@@ -132,12 +133,19 @@ def get_metrics_result(self: Any) -> dict[str, Any]:
 
 
 def get_compile_config(self: Any) -> dict[str, Any] | None:
-    """Returns what `compile` was given, in JSON's terms; None where it was not called."""
+    """Returns what `compile` was given, in JSON's terms; None where it was not called, and with a warning where that has none."""
     if not self.compiled:
         return None
-    config = self._compile_config
-    given = {**config, "optimizer": self.optimizer if hasattr(self.optimizer, "get_config") else type(self.optimizer).__name__}
-    return {k: registry.serialize_keras_object(v) for k, v in given.items()}
+    config = {**self._compile_config, "optimizer": self.optimizer}
+    try:
+        return {k: registry.serialize_keras_object(v) for k, v in config.items()}
+    except (TypeError, ValueError, NotImplementedError) as error:
+        warnings.warn(
+            f"What model {self.name!r} was compiled with cannot be written into a config, so it will have to be compiled anew: "
+            f"{str(error).splitlines()[0]}",
+            stacklevel=2,
+        )
+        return None
 
 
 def compile_from_config(self: Any, config: dict[str, Any]) -> None:
