@@ -183,7 +183,7 @@ READS = ("item", "tolist", "__bool__", "__float__", "__int__", "__index__", "num
 
 
 def test_no_step_waits_for_the_device():
-    """Counts everything that would wait for a device, in the steps of an epoch: 100 more steps mean a look or two for NaN."""
+    """Counts everything that would wait for a device, in the steps of an epoch."""
     counts = {}
 
     def reads(rows):
@@ -196,9 +196,7 @@ def test_no_step_waits_for_the_device():
             model.fit(x, y, verbose=0, batch_size=8)
         return dict(counts)
 
-    fewer, more = reads(800), reads(1600)
-    assert {k: v for k, v in more.items() if k != "tolist"} == {k: v for k, v in fewer.items() if k != "tolist"}
-    assert more["tolist"] - fewer["tolist"] <= 2 * 2
+    assert reads(800) == reads(1600)
     assert sum(counts.values()) < 60
 
 

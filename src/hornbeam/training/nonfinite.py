@@ -1,8 +1,9 @@
 """NaN and infinity in training: noticed without waiting for the device, then traced to a batch, a layer or a row.
 
 While `fit` runs, the optimizer notes on the device whether a step's gradients are finite (`Optimizer.found_inf`), and fused
-kernels skip the steps where they are not. Every 64 steps and at the end of an epoch the notes are read; the first bad batch is
-run again, without leaving a trace, with hooks that stop at the first number which is not finite. `debug_nan` keeps the hooks on.
+kernels skip the steps where they are not. Every 64 steps the notes are sent to the host, where they are read once they are there:
+at once on a CPU, 64 steps later elsewhere, so that nobody waits. The first bad batch is run again, without leaving a trace, with
+hooks that stop at the first number which is not finite. `debug_nan` keeps the hooks on.
 """
 
 from __future__ import annotations
@@ -49,12 +50,10 @@ class Watch:
         self.again: Callable[[int], Any] | None = None
         self.batches: deque[Any] = deque(maxlen=0)
         self.optimizers = [o for o in _optimizers_in(model.optimizer) if hasattr(o, "found_inf")] if self.active else []
-        with clean_context():
-            self.flags = torch.zeros(LOOK, device=_device_of(model))
-        self.each_flag = self.flags.unbind()
+        self.notes = Notes(_device_of(model))
         self.weights = [w for w in model.trainable_weights if type(w.data) is Tensor] if self.active else []
         small = sum(w.numel() * w.element_size() for w in self.weights) <= KEPT_BYTES
-        self.good = [w.detach().clone() for w in self.weights] if small else None
+        self.good = [w.detach().clone() for w in self.weights] if small and self.notes.at_once else None
 
     def __enter__(self) -> Watch:
         return self
@@ -89,30 +88,35 @@ class Watch:
     def _saw(self, batch: Any) -> None:
         if self.again is None:
             if not self.batches.maxlen:
-                self.batches = deque(maxlen=_how_many_to_keep(batch))
+                self.batches = deque(maxlen=_how_many_to_keep(batch) * (1 if self.notes.at_once else 2))
             self.batches.append(batch)
         self.done = done = self.done + 1
         if done - self.looked == LOOK:
-            self.look()
+            self._send()
+            if self.notes.at_once or len(self.notes.sent) > 1:
+                self._read()
         else:
             self._point(done - self.looked)
 
     def _point(self, index: int) -> None:
         for optimizer in self.optimizers:
-            optimizer.found_inf = self.each_flag[index]
+            optimizer.found_inf = self.notes.flags[index]
 
     def look(self) -> None:
-        """Reads what was noted since the last look. Called at the end of an epoch; and by itself, every 64 steps."""
-        if not self.active or self.looked == self.done:
-            return
-        noted = self.flags.tolist()
-        by_loss = self.model._loss_tracker.first_nonfinite()
-        by_gradient = self.looked + noted.index(1.0) if 1.0 in noted else None
-        found = [index for index in (by_loss, by_gradient) if index is not None]
+        """Reads all that was noted; called at the end of an epoch."""
+        if self.active and self.looked != self.done:
+            self._send()
+        while self.notes.sent:
+            self._read()
+
+    def _send(self) -> None:
+        self.notes.send(self.looked, self.model._loss_tracker.present())
         self.looked = self.done
-        if 1.0 in noted:
-            self.flags.zero_()
         self._point(0)
+
+    def _read(self) -> None:
+        by_gradient, by_loss = self.notes.read()
+        found = [index for index in (by_loss, by_gradient) if index is not None]
         if not found and self.good:
             torch._foreach_copy_(self.good, [w.detach() for w in self.weights])
         elif found and not self.told:
@@ -187,6 +191,52 @@ class Watch:
             return logs
 
         return step
+
+
+class Notes:
+    """A flag for each of 64 steps, on the device, and what reached the host of them.
+
+    Args:
+        device: where the flags are.
+
+    Attributes:
+        flags: one float32 scalar for each step.
+        at_once: whether the host sees what it sends without waiting.
+        sent: for each note under way, oldest first: the first step's number, the host's buffer, and what says that it has arrived.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.at_once = device.type != "cuda"
+        with clean_context():
+            self._flags = torch.zeros(LOOK, device=device)
+            self._buffers = [torch.zeros(LOOK + 2, dtype=torch.float64, pin_memory=not self.at_once) for _ in range(2)]
+        self.flags = self._flags.unbind()
+        self._views = [memoryview(buffer.numpy()) for buffer in self._buffers]  # read as memory: no tensor is asked for a number
+        self.sent: deque[tuple[int, int, Any]] = deque()
+        self._next = 0
+
+    def send(self, first: int, losses: Tensor | None) -> None:
+        """Sends the flags of the steps since `first`, and what a LossTracker knows; the flags begin anew."""
+        at, self._next = self._next, 1 - self._next
+        with torch.no_grad():
+            flags = self._flags.to(torch.float64) if self._flags.device.type != "mps" else self._flags.cpu().double()
+            told = flags.new_zeros(2) if losses is None else losses[2:].to(flags)
+            self._buffers[at].copy_(torch.cat([flags, told]), non_blocking=True)
+            self._flags.zero_()
+        arrived = None if self.at_once else torch.cuda.Event()
+        if arrived is not None:
+            arrived.record()
+        self.sent.append((first, at, arrived))
+
+    def read(self) -> tuple[int | None, int | None]:
+        """Returns the number of the first step with a bad gradient, and of the first with a bad loss, of the oldest note."""
+        first, at, arrived = self.sent.popleft()
+        if arrived is not None:
+            arrived.synchronize()
+        view = self._views[at]
+        flagged = next((i for i in range(LOOK) if view[i] == 1.0), None)
+        finite, steps = int(view[LOOK]), int(view[LOOK + 1])
+        return None if flagged is None else first + flagged, finite if finite < steps else None
 
 
 def _device_of(model: Any) -> torch.device:

@@ -73,18 +73,19 @@ def training_step(self: Any, data: Any) -> Any:
     """The default step of `fit`: computes no results unless `compute_metrics` is the user's own."""
     x, y, sample_weight = unpack_x_y_sample_weight(data)
     plan = self._plan
+    weights, compiling = plan.weights, torch.compiler.is_compiling()
+    if not compiling:
+        for weight in weights:
+            weight.grad = None
     y_pred = self(x, training=True)
     if plan.loss_mode:
         loss = self.compute_loss(x, y, y_pred, sample_weight, True)
     else:
         loss = self.compute_loss(x, y, y_pred, sample_weight)
-    weights = plan.weights
     scaled = loss if plan.scale is None else plan.scale(loss)
-    if torch.compiler.is_compiling():
+    if compiling:
         grads = list(torch.autograd.grad(scaled, weights, allow_unused=True))
     else:
-        for weight in weights:
-            weight.grad = None
         backward(scaled)
         grads = [weight.grad for weight in weights]
     plan.apply(grads, weights)

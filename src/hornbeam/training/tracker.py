@@ -95,12 +95,10 @@ class LossTracker(Metric):
                 return torch.zeros(())
             return torch.where(sums[1] == 0, 0.0, sums[0] / sums[1]).to(torch.float32)
 
-    def first_nonfinite(self) -> int | None:
-        """Returns the number, from 0, of the first step whose value was not finite, or None. Waits for the device."""
+    def present(self) -> torch.Tensor | None:
+        """Returns the state with what waits, as `sums` says; None before any value."""
         with torch.no_grad():
-            sums = self._folded()
-        finite, steps = (0, 0) if sums is None else sums[2:].tolist()
-        return int(finite) if finite < steps else None
+            return self._folded()
 
     def state_dict(self) -> dict[str, Any]:
         """Returns a copy of the state; what waits to be folded waits on."""
