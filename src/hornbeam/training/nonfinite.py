@@ -202,7 +202,7 @@ class Notes:
     Attributes:
         flags: one float32 scalar for each step.
         at_once: whether the host sees what it sends without waiting.
-        sent: for each note under way, oldest first: the first step's number, the host's buffer, and what says that it has arrived.
+        sent: for each note under way, oldest first: the first step's number, its buffer, and what says that it has arrived.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -211,7 +211,7 @@ class Notes:
             self._flags = torch.zeros(LOOK, device=device)
             self._buffers = [torch.zeros(LOOK + 2, dtype=torch.float64, pin_memory=not self.at_once) for _ in range(2)]
         self.flags = self._flags.unbind()
-        self._views = [memoryview(buffer.numpy()) for buffer in self._buffers]  # read as memory: no tensor is asked for a number
+        self._views: list[Any] = [buffer.numpy().data for buffer in self._buffers]  # memory: no tensor is asked for a number
         self.sent: deque[tuple[int, int, Any]] = deque()
         self._next = 0
 

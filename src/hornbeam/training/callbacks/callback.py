@@ -242,9 +242,10 @@ class CallbackList(Callback):
             if name in state:
                 load = getattr(callback, "load_state_dict", None) or vars(callback).update
                 load(state[name])
-        for name in waiting["names"] if waiting else ():
+        if waiting:
             moment, args = waiting["call"]
-            getattr(named[name], moment)(*args)
+            for name in waiting["names"]:
+                getattr(named[name], moment)(*args)
 
     def find(self, kind: type) -> Any:
         """Returns the first callback of a class, or None."""
