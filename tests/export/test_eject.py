@@ -57,7 +57,7 @@ def test_the_text_in_plain_torch():
     model = keras.Sequential([keras.Input((8,)), layers.Dense(16, activation="relu", name="layer1"), layers.Dense(4)])
     assert (
         model.to_source().split("\n\n\n", 2)[2]
-        == '''class Sequential(nn.Module):
+        == '''class Model(nn.Module):
     def __init__(self):
         super().__init__()
         self.layer1 = Dense(8, 16)
@@ -70,7 +70,7 @@ def test_the_text_in_plain_torch():
 
 def load(source):
     """Returns the model with the weights of a state_dict, or of a file that holds one, in inference mode."""
-    model = Sequential()
+    model = Model()
     state = source if isinstance(source, dict) else torch.load(source, weights_only=True)
     model.load_state_dict(state)
     return model.eval()

@@ -26,6 +26,19 @@ def test_functional(build):
     assert made.to_source(style="functional") == source
 
 
+@pytest.mark.parametrize("build", ZOO, ids=lambda build: build.__name__)
+def test_subclassing(build):
+    model = build()
+    source = model.to_source(style="subclassing")
+    made = run(source)["model"]
+    data = data_for(model)
+    model(data), shake(model)
+    made.set_weights(model.get_weights())
+    assert list(made.state_dict()) == list(model.state_dict())
+    assert_same(made(data), model(data))
+    assert not is_formatted(source)
+
+
 def test_the_text_in_functional_style():
     assert (
         inception().to_source(style="functional")

@@ -11,6 +11,7 @@ from hornbeam.export.code import Code, Line, Var, code
 from hornbeam.export.functions import arguments, call, index
 from hornbeam.export.naming import identifier, literal
 from hornbeam.export.objects import Objects
+from hornbeam.export.tracing import Size
 from hornbeam.graph import in_place, tree
 from hornbeam.graph.graph import Graph
 from hornbeam.graph.node import Held, Node, Out, Ref
@@ -69,7 +70,9 @@ class Body:
             return self.values.get(value, (Var(value),))
         if type(value) is Held:
             return self.held(value.path)
-        if isinstance(value, (list, tuple)) and type(value).__name__ != "Size" and literal(value) is None:
+        if type(value) is Size:
+            return self._size(value)
+        if isinstance(value, (list, tuple)) and (type(value).__name__ != "Size" and literal(value) is None):
             inner = code(*[part for i, v in enumerate(value) for part in ((", ", self.take(v)) if i else (self.take(v),))])
             return code("[", inner, "]") if isinstance(value, list) else code("(", inner, ",)" if len(value) == 1 else ")")
         if isinstance(value, dict) and literal(value) is None:
@@ -79,6 +82,20 @@ class Body:
             return code("slice(", *(part for v in (value.start, ", ", value.stop, ", ", value.step)
                                     for part in ((v,) if v == ", " else self.take(v))), ")")  # fmt: skip
         return self.objects.value(tuple(value) if isinstance(value, torch.Size) else value)
+
+    size = ".size({})"
+
+    def _size(self, size: Size) -> Code:
+        made = code(*self.take(size.ref), self.size.format(size.axis))
+        if size.by is not None:
+            made = code(made, " * ", *self.take(size.by[0]), self.size.format(size.by[1]))
+        if size.times != 1:
+            made = code(f"{size.times} * ", made)
+        if size.inner:
+            made = code("(", made, f" + {size.inner})")
+        if size.over != 1:
+            made = code(made, f" // {size.over}")
+        return code(made, f" {'+' if size.plus > 0 else '-'} {abs(size.plus)}") if size.plus else made
 
     def add(self, node: Node) -> None:
         """Writes a call."""

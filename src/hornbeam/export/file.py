@@ -15,6 +15,9 @@ _IMPORTS = {
     "numpy": "import numpy as np",
     "keras": "import hornbeam as keras", "layers": "from hornbeam import layers",
 }  # fmt: skip
+_SAME = {
+    "import torch.nn as nn": "nn", "import hornbeam.layers as layers": "layers",
+}  # fmt: skip
 _STANDARD = ("base64", "math", "zlib")
 
 
@@ -40,8 +43,7 @@ class File:
     def model_function(self, model: Any) -> str:
         """Returns the call of the function that makes a nested model, or of its class."""
         if id(model) not in self._nested:
-            named = model.name if getattr(model, "_named", False) else type(model).__name__
-            name = self.names.take(f"make_{identifier(named, 'part')}")
+            name = self.names.take(f"make_{identifier(model.name if getattr(model, '_named', False) else 'part', 'part')}")
             self._nested[id(model)] = (name, model)
             self.definitions.append(self._write_nested(self, model, name))
         return f"{self._nested[id(model)][0]}()"
@@ -49,8 +51,7 @@ class File:
     def model_class(self, model: Any) -> str:
         """Returns the name of the class that is a nested model."""
         if id(model) not in self._nested:
-            named = model.name if getattr(model, "_named", False) else type(model).__name__
-            name = self.names.take(class_name(named, "Part"))
+            name = self.names.take(class_name(model.name if getattr(model, "_named", False) else "Part", "Part"))
             self._nested[id(model)] = (name, model)
             self.definitions.append(self._write_nested(self, model, name))
         return self._nested[id(model)][0]
@@ -78,12 +79,14 @@ class File:
             made += ["", *self.header[1:], '"""']
         else:
             made[0] += '"""'
-        own = self.objects.own.imports
+        own = [i for i in self.objects.own.imports if i not in _SAME and i not in _IMPORTS.values()]
+        self.objects.need(*(_SAME[i] for i in self.objects.own.imports if i in _SAME))
+        self.objects.need(*(k for k, i in _IMPORTS.items() if i in self.objects.own.imports))
         known = [k for k in _IMPORTS if k in self.objects.imports]
         groups = [
             [_IMPORTS[k] for k in known if k in _STANDARD],
             [_IMPORTS[k] for k in known if k not in _STANDARD],
-            [i for i in own if i not in _IMPORTS.values()],
+            own,
         ]
         for group in groups:
             if group:

@@ -63,6 +63,8 @@ def operator_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if kwargs or not (getattr(torch.Tensor, name, None) is function or getattr(operator, name, None) is function):
         return None
     plain = name.strip("_")
+    if function is torch.Tensor.__neg__ and len(args) == 1:
+        return "-", args
     if len(args) == 2 and (name != plain or function is torch.Tensor.pow or getattr(operator, name, None) is function):
         if plain in _BINARY:
             return _BINARY[plain], args
@@ -71,6 +73,22 @@ def operator_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if len(args) == 1 and name != plain and plain in _UNARY:
         return _UNARY[plain], args
     return None
+
+
+_AS_OPERATOR = {
+    "add": "add", "sub": "sub", "subtract": "sub", "mul": "mul", "multiply": "mul", "div": "truediv", "true_divide": "truediv",
+    "neg": "neg", "negative": "neg", "matmul": "matmul", "eq": "eq", "ne": "ne", "lt": "lt", "le": "le", "gt": "gt", "ge": "ge",
+}  # fmt: skip
+
+
+def as_operator(function: Any, args: tuple[Any, ...]) -> Any:
+    """Returns the operator of tensors that does what a function of one or two tensors does, else the function itself.
+
+    >>> as_operator(torch.add, (1, 2)) is torch.Tensor.__add__
+    True
+    """
+    sign = _AS_OPERATOR.get(getattr(function, "__name__", "")) if len(args) in (1, 2) else None
+    return getattr(torch.Tensor, f"__{sign}__") if sign and (len(args) == 1) == (sign == "neg") else function
 
 
 def level(text: Code) -> int:

@@ -37,6 +37,7 @@ class Objects:
         self.names = names or Names()
         self.own = Own(self.names)
         self.imports: dict[str, None] = {}
+        self.named: dict[int, str] = {}  # names for layers that have none of their own
         self._chosen: dict[Any, list[str]] = {}
 
     def need(self, *modules: str) -> None:
@@ -170,7 +171,9 @@ class Objects:
                 shown.append(("trainable=False",))
             if thing.dtype_policy.name != "float32" and "dtype" not in skip:
                 shown.append(code("dtype=", literal(thing.dtype_policy.name)))
-            if getattr(thing, "_named", False) and "name" not in skip:
+            if id(thing) in self.named and "name" not in skip:
+                shown.append(code("name=", Hole(literal(self.named[id(thing)]) or "", "name")))
+            elif getattr(thing, "_named", False) and "name" not in skip:
                 shown.append(code("name=", Hole(literal(thing.name) or "", "name")))
         return shown
 
@@ -219,8 +222,8 @@ class Objects:
         """
         cls = type(module)
         self.need("torch")
-        name = f"torch.nn.{cls.__name__}" if getattr(nn, cls.__name__, None) is cls else self.own.name_of(cls)
         args, kwargs = module_arguments(module)
+        name = f"torch.nn.{cls.__name__}" if getattr(nn, cls.__name__, None) is cls else self.own.name_of(cls)
         inner = [self.value(a) for a in args] + [code(f"{k}=", self.value(v)) for k, v in kwargs.items()]
         return code(f"{name}(", joined(inner), ")")
 

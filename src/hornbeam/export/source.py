@@ -13,12 +13,13 @@ from torch import nn
 
 from hornbeam.core import registry
 from hornbeam.core.errors import did_you_mean
-from hornbeam.export import source_functional, source_sequential, source_torch
+from hornbeam.export import source_functional, source_sequential, source_subclassing, source_torch
 from hornbeam.export.file import File
+from hornbeam.export.naming import identifier as clean
 from hornbeam.export.parts import View
-from hornbeam.inspect.given import graph_for
+from hornbeam.export.recorded import view_of
+from hornbeam.export.tracing import Trace
 
-_HEADER = "A model in the {} style, as hornbeam.to_source writes it."
 STYLES = ("sequential", "functional", "subclassing", "torch")
 
 
@@ -94,13 +95,9 @@ def to_source(module: nn.Module, inputs: Any = None, style: str | None = None, t
     if style is not None and style not in STYLES:
         known = ", ".join(f'"{s}"' for s in STYLES)
         raise ValueError(f"to_source knows the styles {known}.{did_you_mean(style, STYLES)} Received: style={style!r}")
-    view = View(module, graph_for(module, inputs, "to_source"))
     with _unseen():
-        if style == "functional":
-            return Source(_functional(view).text())
-        if style == "sequential":
-            return Source(_sequential(view).text())
-        return Source(_torch(view).text())
+        view = view_of(module, inputs, layers=style not in (None, "torch"))
+        return Source(_WRITERS[style or "torch"](view).text())
 
 
 @contextmanager
@@ -116,19 +113,40 @@ def _unseen() -> Iterator[None]:
 
 
 def _functional(view: View) -> File:
-    file = File([_HEADER.format("functional")], source_functional.write_function)
+    file = File(_header("in the functional style", view), source_functional.write_function)
     file.function_text = source_functional.function_text
     source_functional.write(file, view)
     return file
 
 
 def _sequential(view: View) -> File:
-    file = File([_HEADER.format("sequential")], source_sequential.write_function)
+    file = File(_header("in the sequential style", view), source_sequential.write_function)
     source_sequential.write(file, view)
     return file
 
 
+def _subclassing(view: View) -> File:
+    file = File(_header("in the subclassing style", view), source_subclassing.write_class)
+    source_subclassing.write(file, view)
+    return file
+
+
 def _torch(view: View) -> File:
-    file = File(["A model in plain PyTorch, as hornbeam.to_source writes it."], lambda file, model, name: "")
+    file = File(_header("in plain PyTorch", view), lambda file, model, name: "")
     source_torch.write(file, view)
     return file
+
+
+_WRITERS = {"functional": _functional, "sequential": _sequential, "subclassing": _subclassing, "torch": _torch}
+
+
+def _header(style: str, view: View) -> list[str]:
+    """The lines of a file's docstring: what it is, and what a recording froze."""
+    lines = [f"A model {style}, as hornbeam.to_source writes it."]
+    reads = getattr(view.graph, "reads", [])
+    if isinstance(view.graph, Trace) and style != "in plain PyTorch":
+        lines.append("It was written from a recording of the original in inference mode.")
+    if reads:
+        lines.append("A recording froze what the original does where it looks at values of tensors:")
+        lines += [f"- {clean(os.path.basename(name))}, line {line}" for name, line in reads]
+    return lines

@@ -14,11 +14,14 @@ from hornbeam.export.body import Body, in_reading_order, nest_code, refs_in
 from hornbeam.export.code import Code, Line, Var, without_dead
 from hornbeam.export.file import File
 from hornbeam.export.folding import Function, folded
+from hornbeam.export.functions import as_operator
 from hornbeam.export.layout import wrapped
 from hornbeam.export.naming import Names, identifier
 from hornbeam.export.own import CannotWrite
-from hornbeam.export.parts import View, as_sequence, input_code, model_arguments, name_of
+from hornbeam.export.parts import View, as_sequence, input_code, model_arguments, name_of, title
 from hornbeam.export.scope import name_values, text, written
+from hornbeam.export.source_torch import Writer, shared_parameters
+from hornbeam.export.tracing import Trace
 from hornbeam.graph.node import Node, Ref
 
 
@@ -38,6 +41,10 @@ class KerasBody(Body):
         """The class of the layer that a node calls."""
         return type(self.view.child(node.target) if node.kind == "module" else node.target).__name__
 
+    def spelled(self, function: Any, args: tuple[Any, ...]) -> Any:
+        """The function as which a call is written; a trace has lost which were operators."""
+        return as_operator(function, args) if isinstance(self.view.graph, Trace) else function
+
     def placed(self, node: Node, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The arguments of a call: values by place where the layer's `call` has them there."""
         layer = self.view.child(node.target) if node.kind == "module" else None
@@ -52,6 +59,16 @@ class KerasBody(Body):
         return tuple(args), kwargs
 
 
+def constructed(file: File, layer: Any, node: Node) -> Code:
+    """Returns the expression that makes a layer; the class of a plain module whose arguments nobody knows is written anew."""
+    if isinstance(layer, Layer):
+        return file.objects.constructor(layer)
+    try:
+        return file.objects.module(layer)
+    except CannotWrite:
+        return Writer(file).construct(layer, [node], inside=True)
+
+
 class Functional:
     """Writes one graph as lines: inputs, calls, the model.
 
@@ -63,7 +80,9 @@ class Functional:
     def __init__(self, file: File, view: View) -> None:
         self.file, self.view = file, view
         self.counts: dict[str, int] = {}
-        self.nodes = in_reading_order(view.graph, view.nodes())
+        self.nodes = view.nodes() if isinstance(view.graph, Trace) else in_reading_order(view.graph, view.nodes())
+        self._check_ties()
+        self._name_by_attribute()
         for node in self.nodes:
             if node.kind == "module":
                 self.counts[node.target] = self.counts.get(node.target, 0) + 1
@@ -71,26 +90,39 @@ class Functional:
         self.body = KerasBody(view, file.objects, self._callee, self._held, self._named)
         self.body.count(self.nodes, view.graph.outputs)
 
+    def _check_ties(self) -> None:
+        ties = shared_parameters(self.view.module)
+        if ties:
+            raise ValueError(
+                f'to_source(style="functional") cannot write {title(self.view.module)}: it shares one parameter between '
+                f'{ties[0][0]!r} and {ties[0][1]!r}. Use style="subclassing".'
+            )
+
+    def _name_by_attribute(self) -> None:
+        """Gives the layers of a model without a graph of its own the names of its attributes, which are its weights' keys."""
+        for node in self.nodes if not self.view.own else ():
+            layer = self.view.child(node.target) if node.kind == "module" else None
+            if isinstance(layer, Layer) and type(node.target) is str and not layer._named and layer.state_dict():
+                self.file.objects.named[id(layer)] = identifier(node.target)
+
     def _callee(self, node: Node) -> Code:
         if node.kind == "operation":
             return self.file.objects.constructor(node.target)
         if self.counts[node.target] == 1:
-            return self.layer(self.view.child(node.target))
+            return self.layer(self.view.child(node.target), node)
         if node.target not in self.shared:
             layer = self.view.child(node.target)
             var = self.shared[node.target] = Var(("layer", node.target))
             wanted = layer.name if getattr(layer, "_named", False) else snake_case(type(layer).__name__)
             self.fixed[var] = self.file.names.take(identifier(wanted))
-            self.body.lines.append(Line([var], self.layer(layer), {}, (type(layer).__name__,)))
+            self.body.lines.append(Line([var], self.layer(layer, node), {}, (type(layer).__name__,)))
         return (self.shared[node.target],)
 
-    def layer(self, layer: Any) -> Code:
+    def layer(self, layer: Any, node: Node) -> Code:
         """The expression that makes a layer: a constructor, or the function that makes a nested model."""
         if getattr(layer, "graph", None) is not None:
             return (self.file.model_function(layer),)
-        if not isinstance(layer, (Layer, nn.Module)):
-            raise CannotWrite(f"{layer!r} is no layer")
-        return self.file.objects.constructor(layer) if isinstance(layer, Layer) else self.file.objects.module(layer)
+        return constructed(self.file, layer, node)
 
     def _held(self, path: str) -> Code:
         var = self.shared.get(path)
@@ -118,7 +150,7 @@ class Functional:
         """Returns the source lines of inputs and calls, and the expression of the model."""
         self.fixed = {}
         graph = self.view.graph
-        inputs = [Line([Var(r)], input_code(self.file.objects, self.view.source(r))) for r in graph.inputs]
+        inputs = [Line([Var(r)], input_code(self.file.objects, self.view.source(r), r.spec)) for r in graph.inputs]
         for i, ref in enumerate(graph.inputs):
             wanted = name_of(self.view.source(ref))
             fallback = "inputs" if len(graph.inputs) == 1 else f"input_{i + 1}"

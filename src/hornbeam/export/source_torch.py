@@ -17,6 +17,7 @@ from hornbeam.core.weights import raw
 from hornbeam.export.body import Body, in_reading_order, nest_code
 from hornbeam.export.code import Code, Var, code, joined, without_dead
 from hornbeam.export.file import File
+from hornbeam.export.functions import as_operator
 from hornbeam.export.layout import wrapped
 from hornbeam.export.modules import module_arguments
 from hornbeam.export.naming import Names, class_name, identifier, literal, quoted
@@ -25,7 +26,7 @@ from hornbeam.export.parts import View, name_of
 from hornbeam.export.scope import name_values, text, written
 from hornbeam.export.templates import Template, class_source, template_for
 from hornbeam.export.tensors import tensor
-from hornbeam.export.tracing import ByMode, Size, Trace, trace
+from hornbeam.export.tracing import ByMode, Trace, trace
 from hornbeam.graph import tree
 from hornbeam.graph.graph import Graph
 from hornbeam.graph.node import Node, Out, Ref, Spec
@@ -107,7 +108,7 @@ class Writer:
         """Returns a function of one tensor as an expression: torch's own name, or a lambda of torch functions."""
         body = TorchBody(self, View(None, None), {})  # type: ignore[arg-type]
         x = SymbolicTensor((None, 4))
-        outputs = function(x)
+        outputs: Any = function(x)
         if not isinstance(outputs, SymbolicTensor):
             raise CannotWrite(f"{function!r} is no function of one tensor")
         graph = Graph.trace(x, outputs)
@@ -123,9 +124,14 @@ class Writer:
     def _torch_module(self, module: nn.Module, calls: list[Node]) -> Code:
         self.file.objects.need("nn")
         cls = type(module)
-        if cls in (nn.Sequential, nn.ModuleList, nn.ModuleDict):
-            inner = [self.construct(child, [], inside=True) for child in module.children()]
-            return code(f"nn.{cls.__name__}(", joined(inner), ")")
+        if cls is nn.Sequential:
+            args, kwargs = _arguments_of(module, calls)
+            traced = None if args is None else trace(module, args, kwargs, modes=False)
+            inner = [
+                self.construct(child, [n for n in traced.calls() if n.target == key] if traced else [], inside=True)
+                for key, child in module.named_children()
+            ]
+            return code("nn.Sequential(", joined(inner), ")")
         args, kwargs = module_arguments(module)
         shown = [self.file.objects.value(a) for a in args]
         shown += [code(f"{k}=", self.file.objects.value(v)) for k, v in kwargs.items()]
@@ -171,9 +177,13 @@ def _arguments_of(module: Any, calls: list[Node]) -> tuple[Any, dict[str, Any]]:
     for other in found[1:]:
         if [_kind(v) for v in _flat(other)] != [_kind(v) for v in _flat(merged)]:
             raise CannotWrite("it is called more than once, each time with other arguments")
-        flat = iter([_common(a, b) for a, b in zip(_flat(merged), _flat(other), strict=True)])
-        merged = tree.map_leaves(lambda _, flat=flat: next(flat), merged)
+        merged = _refilled(merged, [_common(a, b) for a, b in zip(_flat(merged), _flat(other), strict=True)])
     return merged
+
+
+def _refilled(nest: Any, values: list[Any]) -> Any:
+    flat = iter(values)
+    return tree.map_leaves(lambda _: next(flat), nest)
 
 
 def _specs(node: Node) -> Any:
@@ -198,7 +208,10 @@ def _common(one: Any, two: Any) -> Any:
 
 
 def _title(model: Any) -> str:
-    return model.name if getattr(model, "_named", False) else type(model).__name__
+    """What names a module's class: the user's name or class."""
+    if getattr(model, "_named", False):
+        return model.name
+    return "Part" if getattr(model, "graph", None) is not None and is_builtin(type(model)) else type(model).__name__
 
 
 def _masked_graph(model: Any, masks: Any) -> Graph:
@@ -225,6 +238,7 @@ class ModuleClass:
 
     def __init__(self, writer: Writer, view: View, nodes: list[Node]) -> None:
         self.writer, self.view, self.nodes = writer, view, nodes
+        self.ties: list[str] = []
         self.calls: dict[str, list[Node]] = {}
         for node in nodes:
             if node.kind == "module":
@@ -238,7 +252,7 @@ class ModuleClass:
     def define(self, wanted: str, forward: bool = True) -> str:
         """Writes the class and returns its name."""
         lines = self._forward() if forward else []
-        made = self._children(self.view.module, "self", "") + self._weights(self.view.module)
+        made = self._children(self.view.module, "self", "") + self._weights(self.view.module) + self.ties
         head = ["class {name}(nn.Module):"]
         self.writer.file.objects.need("nn")
         if made:
@@ -369,6 +383,27 @@ def _has_state(module: nn.Module) -> bool:
     return bool(module.state_dict())
 
 
+def shared_parameters(module: nn.Module) -> list[tuple[str, str]]:
+    """The paths under which a parameter stands a second time, each with its first path; not those of modules used twice."""
+    first: dict[int, str] = {}
+    made = []
+    once = {id(m): path for path, m in module.named_modules()}
+    for path, value in module.named_parameters(remove_duplicate=False):
+        owner = path.rpartition(".")[0]
+        if id(value) in first and once.get(id(module.get_submodule(owner))) == owner:
+            made.append((path, first[id(value)]))
+        first.setdefault(id(value), path)
+    return made
+
+
+def ties(module: nn.Module) -> list[str]:
+    """Statements by which one parameter stands in several places, where a model shares it."""
+    return [
+        wrapped(f"        {access('self', module, path)} = {access('self', module, first)}")
+        for path, first in shared_parameters(module)
+    ]
+
+
 def _zeros(value: torch.Tensor) -> str:
     sizes = ", ".join(map(str, value.shape)) or "()"
     dtype = "" if value.dtype is torch.float32 else f", dtype={value.dtype}"
@@ -392,12 +427,6 @@ def access(owner: str, module: nn.Module, path: str) -> str:
             spelled = f"getattr({spelled}, {quoted(key)})"
         current = current._modules.get(key) if isinstance(current, nn.Module) else None  # type: ignore[assignment]
     return spelled
-
-
-_AS_OPERATOR = {
-    "add": "add", "sub": "sub", "subtract": "sub", "mul": "mul", "multiply": "mul", "div": "truediv", "true_divide": "truediv",
-    "neg": "neg", "negative": "neg", "matmul": "matmul", "eq": "eq", "ne": "ne", "lt": "lt", "le": "le", "gt": "gt", "ge": "ge",
-}  # fmt: skip
 
 
 class TorchBody(Body):
@@ -425,8 +454,7 @@ class TorchBody(Body):
 
     def spelled(self, function: Any, args: tuple[Any, ...]) -> Any:
         """The function as which a call is written: an operator where there is one."""
-        sign = _AS_OPERATOR.get(getattr(function, "__name__", "")) if len(args) in (1, 2) else None
-        return getattr(torch.Tensor, f"__{sign}__") if sign and (len(args) == 1) == (sign == "neg") else function
+        return as_operator(function, args)
 
     def _callee(self, node: Node) -> Code:
         return (access("self", self.view.module, node.target),)
@@ -435,28 +463,15 @@ class TorchBody(Body):
         """Returns the expression of an argument."""
         if type(value) is Ref:
             return super().take(self.resolve(value))
-        if type(value) is Size:
-            return self._size(value)
         if type(value) is ByMode:
             if (value.training, value.inference) == (True, False):
                 return ("self.training",)
             if (value.training, value.inference) == (False, True):
                 return ("not self.training",)
             return code(super().take(value.training), " if self.training else ", super().take(value.inference))
-        if isinstance(value, (list, tuple)) and any(type(v) in (Size, ByMode) for v in tree.leaves(value)):
-            inner = joined(map(self.take, value))
-            return code("[", inner, "]") if isinstance(value, list) else code("(", inner, ",)" if len(value) == 1 else ")")
         return super().take(value)
 
-    def _size(self, size: Size) -> Code:
-        made = code(*super().take(self.resolve(size.ref)), f".shape[{size.axis}]")
-        if size.times != 1:
-            made = code(f"{size.times} * ", made)
-        if size.inner:
-            made = code("(", made, f" + {size.inner})")
-        if size.over != 1:
-            made = code(made, f" // {size.over}")
-        return code(made, f" {'+' if size.plus > 0 else '-'} {abs(size.plus)}") if size.plus else made
+    size = ".shape[{}]"
 
     def resolve(self, ref: Ref) -> Ref:
         """The value that a spliced graph's value stands for."""
@@ -597,10 +612,11 @@ def write(file: File, view: View) -> Writer:
     """Writes a module, and all that it holds, as classes of the file, with a function `load`."""
     writer = Writer(file)
     module = view.module
-    if view.own:
-        name = writer.graph_class(module)
-    else:
-        name = writer.module_class(view, list(view.graph.calls()), _title(module))
+    made = ModuleClass(writer, view, list(view.graph.calls()))
+    made.ties = ties(module)
+    title = _title(module)
+    name = made.define("Model" if title == "Part" else title)
+    writer.reads.update(dict.fromkeys(getattr(view.graph, "reads", ())))
     file.objects.need("torch")
     file.definitions.append(_LOAD.format(name=name))
     return writer

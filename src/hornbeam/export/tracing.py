@@ -32,10 +32,14 @@ _SIZES = (
 
 
 class Size:
-    """A size of an input, in an argument: `(times * x.shape[axis] + inner) // over + plus`."""
+    """A size of an input, in an argument: `(times * x.shape[axis] + inner) // over + plus`; or `by` another, their product."""
 
-    def __init__(self, ref: Ref, axis: int, times: int = 1, over: int = 1, inner: int = 0, plus: int = 0) -> None:
+    def __init__(
+        self, ref: Ref, axis: int, times: int = 1, over: int = 1, inner: int = 0, plus: int = 0,
+        by: tuple[Ref, int] | None = None,
+    ) -> None:  # fmt: skip
         self.ref, self.axis, self.times, self.over, self.inner, self.plus = ref, axis, times, over, inner, plus
+        self.by = by
 
 
 class ByMode:
@@ -63,13 +67,18 @@ class _Deep(_Run):
     def __init__(self, module: nn.Module) -> None:
         super().__init__(module)
         self.arguments: dict[str, Any] = {}
-        for prefix, child in module.named_modules():
+        self._hold()
+
+    def _hold(self) -> None:
+        """Names the tensors that the module holds by their paths."""
+        for prefix, child in self.module.named_modules():
             for slot in ("_parameters", "_buffers"):
                 for key, value in raw(child, slot).items():
                     if value is not None:
                         self.known[id(value)] = Held(f"{prefix}.{key}" if prefix else key)  # type: ignore[assignment]
 
     def enter(self, args: Any, kwargs: Any) -> None:
+        self._hold()  # buffers are copies while a module is looked at
         for i, value in enumerate(v for v in tree.leaves((args, kwargs)) if isinstance(v, torch.Tensor)):
             self.bind(Node("input", None, f"input_{i + 1}"), value)
         self.inputs = tree.map_leaves(self.ref, args)
@@ -258,6 +267,11 @@ def _size(numbers: list[Any], sizes: list[Any]) -> Size:
             rest = {n - (times * size + inner) // over for n, size in zip(numbers, found, strict=True)}
             if len(rest) == 1:
                 return Size(ref, axis, times, over, inner, rest.pop())
+    for i, (ref, axis, found) in enumerate(sizes):
+        for other, along, more in sizes[i + 1 :]:
+            ratios = {n / (a * b) for n, a, b in zip(numbers, found, more, strict=True)}
+            if len(ratios) == 1 and (ratio := ratios.pop()) >= 1 and ratio.is_integer():
+                return Size(ref, axis, int(ratio), by=(other, along))
     shown = ", ".join(map(str, numbers))
     raise CannotWrite(f"it computes a number ({shown}) from the sizes of its inputs in a way that is not to be seen")
 

@@ -1,0 +1,170 @@
+"""The subclassing style: layers in `__init__`, calls in `call`."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from hornbeam.core.tracking import CONTAINERS
+from hornbeam.export.body import Body, in_reading_order, nest_code
+from hornbeam.export.code import Code, Var, code, joined, without_dead
+from hornbeam.export.file import File
+from hornbeam.export.layout import wrapped
+from hornbeam.export.naming import Names, class_name, identifier, literal, quoted
+from hornbeam.export.parts import View, input_code, model_arguments, name_of
+from hornbeam.export.scope import name_values, text, written
+from hornbeam.export.source_functional import KerasBody, constructed
+from hornbeam.export.source_torch import access, ties
+from hornbeam.graph import tree
+from hornbeam.graph.node import Node, Ref
+
+
+class Class:
+    """Writes one model as a class.
+
+    Args:
+        file: the file it goes into.
+        view: the model.
+    """
+
+    def __init__(self, file: File, view: View) -> None:
+        self.file, self.view = file, view
+        self.constants: dict[str, Code] = {}
+        explicit = _loses_masks(view)
+        nodes = list(view.graph.calls()) if explicit else view.nodes()
+        self.nodes = in_reading_order(view.graph, nodes, masks=explicit) if _is_ordered(view) else nodes
+        self.body: Body = KerasBody(view, file.objects, self._callee, self._held, self._named)
+        self.body.masks = explicit
+        self.body.count(self.nodes, view.graph.outputs)
+
+    def _callee(self, node: Node) -> Code:
+        if node.kind == "operation":
+            return self.file.objects.constructor(node.target)
+        return (access("self", self.view.module, node.target),)
+
+    def _held(self, path: str) -> Code:
+        return (access("self", self.view.module, path),)
+
+    def _named(self, node: Node) -> str | None:
+        return name_of(self.view.child(node.target)) if node.kind == "module" else None
+
+    def text(self, name: str) -> str:
+        """Returns the class."""
+        forward = self._call()
+        made = self._attributes()
+        self.file.objects.need("keras")
+        return "\n".join([
+            f"class {name}(keras.Model):", "    def __init__(self, **kwargs):", "        super().__init__(**kwargs)", *made, "",
+            *forward,
+        ])  # fmt: skip
+
+    # -- __init__
+
+    def _attributes(self) -> list[str]:
+        made: list[str] = []
+        module = self.view.module
+        called = {n.target for n in self.nodes if n.kind == "module"}
+        for key, value in module._parameters.items():
+            if value is not None:
+                made.append(f"self.{key} = {text(self.file.objects.value(value), {})}")
+        for key, value in module._buffers.items():
+            if value is not None:
+                shown = text(self.file.objects.value(value), {})
+                persistent = "" if key not in module._non_persistent_buffers_set else ", persistent=False"
+                made.append(f"self.register_buffer({quoted(key)}, {shown}{persistent})")
+        for key, child in module._modules.items():
+            if child is None or type(child).__name__ == "InputLayer":
+                continue
+            if not any(t == key or str(t).startswith(key + ".") for t in called) and not child.state_dict():
+                continue
+            place = access("self", module, key)
+            shown = text(self._made(key, child), {})
+            made.append(f"{place} = {shown}" if place.startswith("self.") else f"self.add_module({quoted(key)}, {shown})")
+        return [*(wrapped(f"        {line}") for line in made), *ties(module)]
+
+    def _made(self, path: str, child: Any) -> Code:
+        if isinstance(child, CONTAINERS):
+            inner = [(k, self._made(f"{path}.{k}", c)) for k, c in child._modules.items()]
+            if isinstance(child, nn.ModuleDict):
+                return code("{", joined(code(f"{literal(k)}: ", c) for k, c in inner), "}")
+            return code("[", joined(c for _, c in inner), "]")
+        node = next((n for n in self.nodes if n.target == path), None) or Node("module", path, getattr(child, "name", path))
+        return self.view.refuse(node, partial(self._constructor, child, node))
+
+    def _constructor(self, child: Any, node: Node) -> Code:
+        if getattr(child, "graph", None) is not None:
+            return code(self.file.model_class(child), "(", joined(model_arguments(child)), ")")
+        return constructed(self.file, child, node)
+
+    # -- call
+
+    def _call(self) -> list[str]:
+        graph = self.view.graph
+        names, named = Names(), {}
+        first: list[str] = []
+        nest = graph.input_nest
+        for i, ref in enumerate(graph.inputs):
+            source = self.view.source(ref)
+            wanted = name_of(source) if source is not None else None
+            fallback = "inputs" if len(graph.inputs) == 1 else f"input_{i + 1}"
+            named[Var(ref)] = names.take(identifier(wanted) if wanted else fallback)
+        argument = named[Var(graph.inputs[0])] if type(nest) is Ref else "inputs"
+        if isinstance(nest, dict):
+            first = [f"        {named[Var(r)]} = inputs[{literal(k)}]" for k, r in nest.items() if type(r) is Ref]
+        elif isinstance(nest, (list, tuple)):
+            first = [f"        {', '.join(named[Var(r)] for r in tree.leaves(nest))} = inputs"]
+        for node in self.nodes:
+            self.view.refuse(node, partial(self.body.add, node))
+        result = nest_code(graph.output_nest, self.body.take)
+        results = [p for p in result if type(p) is Var]
+        lines = without_dead(self.body.lines, results)
+        if lines and len(result) == 1 and lines[-1].outs == [result[0]] and not lines[-1].target:
+            result = lines.pop().right
+            results = [p for p in result if type(p) is Var]
+        name_values(lines, named, results, {"self", "inputs"} if type(nest) is not Ref else {"self"})
+        body = [one for line in written(lines, named, 2) for one in line.split("\n")]
+        return [f"    def call(self, {argument}):", *first, *body, wrapped(f"        return {text(result, named)}")]
+
+
+def _is_traced(view: View) -> bool:
+    return type(view.graph).__name__ == "Trace"
+
+
+def _is_ordered(view: View) -> bool:
+    return not _is_traced(view)
+
+
+def _loses_masks(view: View) -> bool:
+    """Whether a mask reaches a call through functions, which hand none on when they run eagerly."""
+    return any(
+        node.passed and any(r.node.kind == "function" for r in node.visible_refs()) for node in view.graph.calls()
+    )  # fmt: skip
+
+
+def write(file: File, view: View) -> None:
+    """Writes a model in subclassing style as the file's main part."""
+    module = view.module
+    wanted = module.name if getattr(module, "_named", False) else type(module).__name__
+    wanted = class_name(wanted) if class_name(wanted) not in ("Functional", "Sequential", "Model") else "MyModel"
+    name = file.names.take(wanted)
+    file.definitions.append(Class(file, view).text(name))
+    file.main = [wrapped(f"model = {name}({', '.join(model_arguments(module))})"), _built(file, view)]
+
+
+def _built(file: File, view: View) -> str:
+    """The line that builds the model: by shape where it takes one tensor of floats, else by a symbolic call."""
+    graph = view.graph
+    spec = graph.inputs[0].spec
+    if len(graph.inputs) == 1 and spec.dtype == "float32" and type(graph.input_nest) is Ref:
+        return wrapped(f"model.build({literal(spec.shape)})")
+    shown = nest_code(
+        graph.input_nest, lambda r: input_code(file.objects, view.source(r), r.spec) if type(r) is Ref else ("None",)
+    )
+    return wrapped(f"model({text(shown, {})})")
+
+
+def write_class(file: File, model: Any, name: str) -> str:
+    """Returns the class of a nested model."""
+    return Class(file, View(model, model.graph)).text(name)
