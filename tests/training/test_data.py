@@ -327,6 +327,14 @@ def test_what_cannot_be_trained_on_is_named(given, message):
         data.make_source(*given()).head()
 
 
+@pytest.mark.parametrize("given", [(X, Y), (iter([(X, Y)]),), (TensorDataset(torch.from_numpy(X), torch.from_numpy(Y)),)])
+def test_batches_go_to_the_device_as_they_come(given):
+    source = data.make_source(*given)
+    source.to(torch.device("meta"))
+    batch = next(next(data.epochs(source, None, None, nullcontext)))
+    assert [t.device.type for t in batch] == ["meta", "meta"]
+
+
 # -- awkward arrays
 
 

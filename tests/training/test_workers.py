@@ -254,6 +254,26 @@ def test_a_process_that_is_stuck_is_named_with_its_stack():
     assert nothing_left()
 
 
+def test_a_process_that_is_slow_to_start_is_named_too():
+    class SlowToCopy(Plain):
+        """Its copy in a process that is spawned takes longer than the time-out."""
+
+        def __reduce__(self):
+            return time.sleep, (1000,)
+
+    start = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        dataset = SlowToCopy(workers=1, use_multiprocessing=True)
+        dataset.timeout = 0.3
+        source = data.make_source(dataset)
+        with pytest.raises(TimeoutError, match=r"Item 0 of SlowToCopy was not ready after 0\.3 s: its worker process"):
+            list(next(data.epochs(source, None, None, nullcontext)))
+    finally:
+        multiprocessing.set_start_method(start, force=True)
+    assert nothing_left()
+
+
 def test_a_thread_that_is_stuck_is_named_with_its_stack():
     error = fails(
         Faulty("sleep", timeout=0.5, workers=2), TimeoutError, "Item 5 of Faulty was not ready after 0.5 s: its worker th"

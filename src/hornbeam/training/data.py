@@ -30,7 +30,7 @@ def make_source(
     class_weight: Any = None,
     shuffle: Any = False,
 ) -> Source:
-    """Returns the feeder for what the user gave: an Arrays for what lies in memory, else a Stream."""
+    """Returns Arrays for what lies in memory, Rows or Items for what is asked by number, a Stream for all else."""
     if x is None:
         raise ValueError("`x` is missing: give arrays, tensors, a DataLoader, or an iterable of batches.")
     x, y = named_target(x, y)

@@ -28,6 +28,7 @@ from hornbeam.training.packing import as_batch
 from hornbeam.training.streams import UserStreams, seed_streams
 
 _SMALL = 1 << 16  # bytes
+_NOT_YET, _IDLE = -2, -1
 AGAIN = object()  # what a thread returns for an item that draws from global streams
 
 
@@ -204,7 +205,8 @@ class Processes:
             how = f"signal {-code}, {signal.Signals(-code).name}"
         else:
             how = f"exit code {code}"
-        at = f"while it made item {worker.at.value}" if worker.at.value >= 0 else "while it had nothing to do"
+        idle = {_NOT_YET: "before it made anything", _IDLE: "while it had nothing to do"}
+        at = idle.get(worker.at.value) or f"while it made item {worker.at.value}"
         hint = " Did the machine run out of memory?" if code == -getattr(signal, "SIGKILL", 9) else ""
         return RuntimeError(f"A worker of {type(self.source).__name__}, pid {worker.process.pid}, died ({how}) {at}.{hint}")
 
@@ -214,13 +216,13 @@ class _Worker:
 
     Attributes:
         tasks: (number, item) of what was sent and has not come back.
-        at: the item that the process makes now, -1 where it waits; written by the process.
+        at: the item that the process makes now, _IDLE or _NOT_YET; written by the process.
     """
 
     def __init__(self, source: Any) -> None:
         start = multiprocessing.get_context()
         self.tasks: deque[tuple[int, int]] = deque()
-        self.at: Any = start.RawValue("q", -1)
+        self.at: Any = start.RawValue("q", _NOT_YET)
         self.pipe, theirs = connection.Pipe()
         self._stack, stack = connection.Pipe(duplex=False)
         self.process = start.Process(target=_serve, args=(source, theirs, stack, self.at), daemon=True, name="item-worker")  # type: ignore[attr-defined]
@@ -238,12 +240,12 @@ class _Worker:
 
     def stack(self) -> str:
         """Returns where the worker's main thread is now, innermost call first; empty where the system cannot tell."""
-        if not hasattr(signal, "SIGUSR1") or self.process.pid is None:
+        if not hasattr(signal, "SIGUSR1") or self.process.pid is None or self.at.value == _NOT_YET:
             return ""
         os.kill(self.process.pid, signal.SIGUSR1)
         text = b""
-        while self._stack.poll(0.2):
-            text += os.read(self._stack.fileno(), 1 << 16)
+        while self._stack.poll(0.2) and (part := os.read(self._stack.fileno(), 1 << 16)):
+            text += part
         lines = text.decode(errors="replace").splitlines(True)[1:]
         ours = [i for i, line in enumerate(lines) if __file__ in line]
         return "".join(lines[: ours[0] if ours else None])
@@ -261,7 +263,7 @@ def _serve(source: Any, pipe: Any, stack: Any, at: Any) -> None:
     if hasattr(signal, "SIGUSR1"):
         faulthandler.register(signal.SIGUSR1, file=stack.fileno(), all_threads=False)
     torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
+    parent, at.value = multiprocessing.parent_process(), _IDLE
     while True:
         while not pipe.poll(2.0):
             if parent is None or not parent.is_alive():
@@ -276,7 +278,7 @@ def _serve(source: Any, pipe: Any, stack: Any, at: Any) -> None:
             answer = (number, True, tree.map_leaves(_by_value_if_small, as_batch(source[item])))
         except Exception as error:
             answer = (number, False, _packed(error))
-        at.value = -1
+        at.value = _IDLE
         pipe.send(answer)
 
 
