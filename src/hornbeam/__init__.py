@@ -1,5 +1,8 @@
 """Hornbeam: the Keras way of building neural networks, native to PyTorch. `import hornbeam as keras` carries Keras code over."""
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from hornbeam import activations as activations
 from hornbeam import backend as backend
 from hornbeam import callbacks as callbacks
@@ -29,14 +32,8 @@ from hornbeam.core.remat import RematScope as RematScope
 from hornbeam.core.remat import remat as remat
 from hornbeam.core.stateless import StatelessScope as StatelessScope
 from hornbeam.core.weights import Variable as Variable
-from hornbeam.export.source import Source as Source
-from hornbeam.export.source import to_source as to_source
 from hornbeam.graph.symbolic import SymbolicTensor as KerasTensor  # noqa: F401
 from hornbeam.initializers import Initializer as Initializer
-from hornbeam.inspect.cost import cost_of as cost
-from hornbeam.inspect.explorer import explore as explore
-from hornbeam.inspect.look import summary as summary
-from hornbeam.inspect.profile import profile as profile
 from hornbeam.layers.input import Input as Input
 from hornbeam.losses import Loss as Loss
 from hornbeam.metrics import Metric as Metric
@@ -49,6 +46,24 @@ from hornbeam.models.tapped import tap as tap
 from hornbeam.optimizers import Optimizer as Optimizer
 from hornbeam.regularizers import Regularizer as Regularizer
 
+if TYPE_CHECKING:
+    from hornbeam.export.source import Source as Source
+    from hornbeam.export.source import to_source as to_source
+    from hornbeam.inspect.cost import cost_of as cost
+    from hornbeam.inspect.explorer import explore as explore
+    from hornbeam.inspect.look import summary as summary
+    from hornbeam.inspect.profile import profile as profile
+
+# What looks at models and writes them is loaded when it is first asked for.
+_LATER = {
+    "Source": ("hornbeam.export.source", "Source"),
+    "to_source": ("hornbeam.export.source", "to_source"),
+    "cost": ("hornbeam.inspect.cost", "cost_of"),
+    "explore": ("hornbeam.inspect.explorer", "explore"),
+    "summary": ("hornbeam.inspect.look", "summary"),
+    "profile": ("hornbeam.inspect.profile", "profile"),
+}
+
 __version__ = "0.1.0"
 
 
@@ -59,3 +74,14 @@ def version() -> str:
     True
     """
     return __version__
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, found = _LATER[name]
+    return getattr(importlib.import_module(module), found)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

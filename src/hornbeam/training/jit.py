@@ -13,6 +13,7 @@ import torch
 from hornbeam.graph import tree
 from hornbeam.graph.infer import looking
 from hornbeam.metrics.metric import Metric
+from hornbeam.optimizers import TorchOptimizer
 from hornbeam.training import step
 from hornbeam.training.data import unpack_x_y_sample_weight
 from hornbeam.training.tracker import LossTracker
@@ -60,7 +61,7 @@ class CompiledStep:
 
     def several(self, batches: list[Any]) -> Any:
         """Makes a step with each of several batches, a few in one compiled call."""
-        logs, foreign = None, isinstance(self.model.optimizer, torch.optim.Optimizer)
+        logs, foreign = None, isinstance(self.model.optimizer, (torch.optim.Optimizer, TorchOptimizer))
         while batches:
             some, batches = batches[:UNROLLED], batches[UNROLLED:]
             if len(some) == UNROLLED and not foreign and all(map(self._fits, some)):

@@ -15,6 +15,7 @@ import torch
 from hornbeam.core.weights import to_numpy
 from hornbeam.graph import tree
 from hornbeam.training import data, preflight, step
+from hornbeam.training.arguments import refuse, strict
 from hornbeam.training.callbacks import CallbackList, History, ProgbarLogger
 from hornbeam.training.compile import named_in_order
 from hornbeam.training.jit import several, training_stepper
@@ -29,12 +30,13 @@ from hornbeam.training.results import LazyLogs, read_results
 from hornbeam.training.state import Run, resume
 
 
+@strict
 def fit(
     self: Any, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1, verbose: Any = "auto",
     callbacks: Any = None, validation_split: float = 0.0, validation_data: Any = None, shuffle: Any = True,
     class_weight: Any = None, sample_weight: Any = None, initial_epoch: int = 0, steps_per_epoch: int | None = None,
     validation_steps: int | None = None,
-    validation_batch_size: int | None = None, validation_freq: Any = 1,
+    validation_batch_size: int | None = None, validation_freq: Any = 1, **others: Any,
 ) -> History:  # fmt: skip
     """Trains the model on data, for a number of epochs.
 
@@ -56,6 +58,7 @@ def fit(
     Returns:
         a History, whose `history` holds the results of each epoch by name.
     """
+    refuse(fit, others)
     preflight.check_compiled(self, "fit")
     preflight.check_counts(
         batch_size=batch_size, epochs=epochs, steps_per_epoch=steps_per_epoch, validation_steps=validation_steps
@@ -93,7 +96,7 @@ def fit(
                     logs = read_results(self, logs)
                     if held_out is not None and _is_due(validation_freq, epoch):
                         found = _evaluate(self, held_out, validation_steps, hooks, Progress())
-                        logs.update({f"val_{k}": v for k, v in found.items()})
+                        logs = dict(sorted({**logs, **{f"val_{k}": v for k, v in found.items()}}.items()))
                     display.end(done, logs)
                     hooks.on_epoch_end(epoch, logs)
                 if self.stop_training:
@@ -138,9 +141,10 @@ def _train(self: Any, run: Run, batches: Any, display: Progress, each: list[Any]
     return logs
 
 
+@strict
 def evaluate(
     self: Any, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: Any = "auto", sample_weight: Any = None,
-    steps: int | None = None, callbacks: Any = None, return_dict: bool = False, **kwargs: Any,
+    steps: int | None = None, callbacks: Any = None, return_dict: bool = False, **others: Any,
 ) -> Any:  # fmt: skip
     """Returns the loss and the metrics on data: a number, a list in the order of the metrics, or a dictionary.
 
@@ -152,8 +156,7 @@ def evaluate(
         callbacks: callbacks.
         return_dict: whether the results come by name.
     """
-    if kwargs:
-        raise TypeError(f"evaluate got an argument it does not know: {', '.join(map(repr, kwargs))}.")
+    refuse(evaluate, others)
     preflight.check_compiled(self, "evaluate")
     preflight.check_counts(batch_size=batch_size, steps=steps)
     source = data.make_source(x, y, sample_weight, batch_size)
@@ -191,8 +194,10 @@ def _evaluate(self: Any, source: Any, steps: int | None, hooks: CallbackList, di
     return logs
 
 
+@strict
 def predict(
-    self: Any, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None, callbacks: Any = None
+    self: Any, x: Any, batch_size: int | None = None, verbose: Any = "auto", steps: int | None = None, callbacks: Any = None,
+    **others: Any,
 ) -> Any:  # fmt: skip
     """Returns the model's outputs for data, as NumPy arrays in the outputs' nest.
 
@@ -203,6 +208,7 @@ def predict(
         steps: batches to take; all there are unless given.
         callbacks: callbacks.
     """
+    refuse(predict, others)
     small = isinstance(x, (np.ndarray, torch.Tensor)) and x.ndim and 0 < len(x) <= (batch_size or 32)
     if small and steps is None and callbacks is None and (verbose == "auto" or not verbose):
         return predict_on_batch(self, x)

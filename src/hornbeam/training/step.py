@@ -11,6 +11,7 @@ import torch
 
 from hornbeam.core.layer import Layer
 from hornbeam.graph import tree
+from hornbeam.optimizers import TorchOptimizer
 from hornbeam.training.data import unpack_x_y_sample_weight
 from hornbeam.training.results import own_results
 
@@ -39,7 +40,7 @@ class Plan:
         else:
             if self.weights:
                 optimizer.build(self.weights)
-            self.apply = optimizer.apply
+            self.apply = self._foreign_step if isinstance(optimizer, TorchOptimizer) else optimizer.apply
             scales = getattr(optimizer, "loss_scale_factor", None) is not None or hasattr(optimizer, "inner_optimizer")
             self.scale = optimizer.scale_loss if scales else None
         self.metrics = model.metrics
@@ -53,16 +54,18 @@ class Plan:
         """A step of a torch.optim optimizer; in compiled code gradients are left, for `take_left` to use outside."""
         if torch.compiler.is_compiling():
             self.left = grads
+        elif isinstance(self.optimizer, TorchOptimizer):
+            self.optimizer.apply(grads, weights)
         else:
             self.optimizer.step()
 
     def take_left(self) -> None:
         """Makes the step of a torch.optim optimizer with the gradients that a compiled step left."""
         if self.left is not None:
-            for weight, grad in zip(self.weights, self.left, strict=True):
+            left, self.left = self.left, None
+            for weight, grad in zip(self.weights, left, strict=True):
                 weight.grad = grad
-            self.left = None
-            self.optimizer.step()
+            self._foreign_step(left, self.weights)
 
     def has_losses(self) -> bool:
         """Returns whether there are penalties, or losses that layers added in the last call."""
