@@ -49,7 +49,7 @@ from hornbeam.regularizers import Regularizer as Regularizer
 if TYPE_CHECKING:
     from hornbeam.export.source import Source as Source
     from hornbeam.export.source import to_source as to_source
-    from hornbeam.inspect.cost import cost_of as cost
+    from hornbeam.inspect.cost import cost_of as cost  # noqa: F401
     from hornbeam.inspect.explorer import explore as explore
     from hornbeam.inspect.look import summary as summary
     from hornbeam.inspect.profile import profile as profile
