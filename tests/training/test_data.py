@@ -197,6 +197,39 @@ def test_a_tensor_dataset_is_sliced_not_read_row_by_row():
     assert isinstance(data.make_source(TensorDataset(torch.ones(3, 1))).head(), torch.Tensor)
 
 
+@pytest.mark.parametrize("kwargs", [{"batch_size": None}, {"batch_size": 5}, {}])
+def test_a_loader_of_unknown_length_trains(kwargs):
+    class Pairs(IterableDataset):
+        def __iter__(self):
+            whole = kwargs.get("batch_size", 1) is None
+            return iter([(X[:4], Y[:4]), (X[4:8], Y[4:8])]) if whole else zip(X, Y, strict=True)
+
+    history = model().fit(DataLoader(Pairs(), **kwargs), epochs=2, verbose=0)
+    assert len(history.history["loss"]) == 2
+
+
+@pytest.mark.parametrize("kind", ["csr_matrix", "coo_array"])
+def test_sparse_matrices_are_dense_arrays(kind):
+    sparse = getattr(pytest.importorskip("scipy.sparse"), kind)(np.where(X > 0, X, 0))
+    assert torch.equal(joined(sparse, Y)[0], torch.from_numpy(np.where(X > 0, X, 0)))
+    one = model()
+    assert len(one.fit(sparse, Y, verbose=0).history["loss"]) == 1
+    np.testing.assert_array_equal(one.predict(sparse, verbose=0), one.predict(sparse.toarray(), verbose=0))
+    batches = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    batches.compile("sgd", "mse")
+    batches.fit(((sparse, Y) for _ in range(2)), verbose=0)
+
+
+def test_a_dataset_without_a_length_is_endless():
+    class Endless(keras.utils.PyDataset):
+        def __getitem__(self, index):
+            return X[:2] + index, Y[:2]
+
+    assert [float(x[0, 0] - X[0, 0]) for x, _ in itertools.islice(Endless(), 3)] == pytest.approx([0, 1, 2], abs=1e-6)
+    with pytest.raises(NotImplementedError, match="num_batches"):
+        model().fit(Endless(), verbose=0)
+
+
 @pytest.mark.parametrize("make", [Squares, Lines, lambda: Subset(Squares(), range(20)), lambda: DataLoader(Squares(), 8)])
 def test_torch_datasets_and_loaders_give_their_rows(make):
     x, y = joined(make())

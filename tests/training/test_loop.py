@@ -470,7 +470,8 @@ def test_orders_are_a_function_of_seed_and_pass():
     assert not torch.equal(first.order(50), LoopStream().order(50))
     chunks = first.order_of_chunks(10, 45)
     assert sorted(chunks.tolist()) == list(range(45))
-    assert all(len({i // 10 for i in c.tolist()}) <= 2 for c in chunks.split(10))
+    assert all(len({i // 10 for i in c.tolist()}) == 1 for c in chunks.split(10))
+    assert chunks[-5:].tolist() == [40, 41, 42, 43, 44]
 
 
 @pytest.mark.parametrize("dtype", ["int64", "uint8", "bool", "float16"])

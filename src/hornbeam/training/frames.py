@@ -1,4 +1,4 @@
-"""Tables of pandas, polars and Arrow as arrays. None of them is imported: a value of theirs shows that they are there."""
+"""Tables of pandas, polars and Arrow, and sparse matrices of scipy, as arrays. None of them is imported: a value of theirs shows that they are there."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 
 from hornbeam.core.errors import did_you_mean
 
-_LIBRARIES = ("pandas", "polars", "pyarrow")
+_LIBRARIES = ("pandas", "polars", "pyarrow", "scipy")
 _HUB = ("Dataset", "IterableDataset", "DatasetDict", "IterableDatasetDict")
 _NUMBERS = "Turn it into numbers first"
 
 
 def library_of(value: Any) -> str | None:
-    """Returns "pandas", "polars" or "pyarrow" for a table or a column of these libraries, else None."""
+    """Returns "pandas", "polars", "pyarrow" or "scipy" for a table, a column or a matrix of these libraries, else None."""
     for cls in type(value).__mro__:
         root = cls.__module__.partition(".")[0]
         if root in _LIBRARIES:
@@ -35,11 +35,13 @@ def is_hub(value: Any) -> bool:
 
 
 def as_array(value: Any, name: str) -> np.ndarray:
-    """Returns a table as an array of shape (rows, columns), a column as (rows, 1): as Keras does.
+    """Returns a table as an array of shape (rows, columns), a column as (rows, 1), a sparse matrix made dense: as Keras does.
 
     Raises:
         ValueError: a column holds no numbers, or has missing values; it is named.
     """
+    if library_of(value) == "scipy":
+        return value.toarray()
     if not _has_columns(value):
         column = _column(value, name)
         return column[:, None] if column.ndim == 1 else column

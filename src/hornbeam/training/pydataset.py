@@ -65,5 +65,6 @@ class PyDataset:
         """Called when an epoch has ended."""
 
     def __iter__(self) -> Iterator[Any]:
-        count = self.num_batches
+        sized = hasattr(self, "__len__") or type(self).num_batches is not PyDataset.num_batches
+        count = self.num_batches if sized else None
         return (self[i] for i in (itertools.count() if count is None else range(count)))

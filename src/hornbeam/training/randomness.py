@@ -73,9 +73,9 @@ class LoopStream:
         return torch.randperm(rows, generator=torch.Generator().manual_seed(mixed))
 
     def order_of_chunks(self, size: int, rows: int) -> torch.Tensor:
-        """Returns an order that keeps the rows of each batch together."""
+        """Returns an order that keeps the rows of each batch together; a part of a batch stays last, where it shifts no other."""
         chunks = torch.arange(rows).split(size)
-        return torch.cat([chunks[i] for i in self.order(len(chunks)).tolist()])
+        return torch.cat([*(chunks[i] for i in self.order(rows // size).tolist()), *chunks[rows // size :]])
 
 
 def _seed_key() -> tuple[int, int]:

@@ -214,7 +214,7 @@ class Stream(Source):
         if self._head is None:
             self._begin({})
             try:
-                self._head = self._converted(next(self._started or iter(())), 0)
+                self._head = self._converted(next(self._running()), 0)
             except StopIteration:
                 raise ValueError(f"There is nothing to train on: {describe(self.source)} gave no batch.") from None
             self._ahead.append(self._head)
@@ -238,6 +238,10 @@ class Stream(Source):
 
     def explained(self, error: Exception) -> Exception:
         return self._form.explained(error)
+
+    def _running(self) -> Iterator[Any]:
+        """The pass that was begun; it is not asked for its truth, since a DataLoader's iterator answers with its length."""
+        return iter(()) if self._started is None else self._started
 
     def _begin(self, at: dict[str, Any]) -> None:
         if at.get("loader") is not None and hasattr(self.source, "load_state_dict"):
@@ -279,11 +283,11 @@ class Stream(Source):
                 self._begin(at)
             self._streams = at.get("streams")
             if at.get("loader") is None and skip:
-                for _ in itertools.islice(self._started or (), skip - len(self._ahead)):
+                for _ in itertools.islice(self._running(), skip - len(self._ahead)):
                     pass
                 self._ahead.clear()
             if at.get("ahead") and not self._ahead:
-                self._ahead.append(self._converted(next(self._started or iter(())), skip))
+                self._ahead.append(self._converted(next(self._running()), skip))
 
     def _converted(self, batch: Any, count: int) -> Any:
         return weighted(self._form.check(as_batch(batch), count), self.class_weight)
