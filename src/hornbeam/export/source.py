@@ -13,7 +13,7 @@ from torch import nn
 
 from hornbeam.core import registry
 from hornbeam.core.errors import did_you_mean
-from hornbeam.export import source_functional, source_sequential, source_subclassing, source_torch
+from hornbeam.export import source_functional, source_loop, source_sequential, source_subclassing, source_torch
 from hornbeam.export.file import File
 from hornbeam.export.naming import identifier as clean
 from hornbeam.export.parts import View
@@ -95,9 +95,11 @@ def to_source(module: nn.Module, inputs: Any = None, style: str | None = None, t
     if style is not None and style not in STYLES:
         known = ", ".join(f'"{s}"' for s in STYLES)
         raise ValueError(f"to_source knows the styles {known}.{did_you_mean(style, STYLES)} Received: style={style!r}")
+    if training and style not in (None, "torch"):
+        raise ValueError(f"to_source(training=True) writes the loop for plain PyTorch only. Received: style={style!r}")
     with _unseen():
         view = view_of(module, inputs, layers=style not in (None, "torch"))
-        return Source(_WRITERS[style or "torch"](view).text())
+        return Source((_torch(view, training) if style in (None, "torch") else _WRITERS[style](view)).text())
 
 
 @contextmanager
@@ -131,13 +133,15 @@ def _subclassing(view: View) -> File:
     return file
 
 
-def _torch(view: View) -> File:
+def _torch(view: View, training: bool) -> File:
     file = File(_header("in plain PyTorch", view), lambda file, model, name: "")
-    source_torch.write(file, view)
+    writer = source_torch.write(file, view)
+    if training:
+        source_loop.write(file, writer, view)
     return file
 
 
-_WRITERS = {"functional": _functional, "sequential": _sequential, "subclassing": _subclassing, "torch": _torch}
+_WRITERS = {"functional": _functional, "sequential": _sequential, "subclassing": _subclassing}
 
 
 def _header(style: str, view: View) -> list[str]:

@@ -413,6 +413,12 @@ def _zeros(value: torch.Tensor) -> str:
 _TAKEN = frozenset(dir(nn.Module())) | {"forward"}
 
 
+def _is_attribute(key: str) -> bool:
+    """Whether a key may be written as an attribute; in a class, Python spells names with two underscores before them anew."""
+    plain = key.isidentifier() and key.isascii() and not keyword.iskeyword(key) and not key.startswith("__")
+    return plain and key not in _TAKEN
+
+
 def access(owner: str, module: nn.Module, path: str) -> str:
     """Returns the expression of a submodule or tensor under a path of keys."""
     spelled, current = owner, module
@@ -421,7 +427,7 @@ def access(owner: str, module: nn.Module, path: str) -> str:
             spelled += f"[{int(key)}]"
         elif isinstance(current, CONTAINERS):
             spelled += f"[{quoted(key)}]"
-        elif key.isidentifier() and key.isascii() and not keyword.iskeyword(key) and key not in _TAKEN:
+        elif _is_attribute(key):
             spelled += f".{key}"
         else:
             spelled = f"getattr({spelled}, {quoted(key)})"

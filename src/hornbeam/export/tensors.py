@@ -41,7 +41,7 @@ def tensor(value: torch.Tensor, need: Any) -> str:
     if pattern is not None:
         return f"{pattern}.reshape({', '.join(map(str, value.shape))})"
     if value.numel() <= _SHORT:
-        flat = [_shortest(v, value.dtype) for v in value.flatten().tolist()]
+        flat = [shortest(v, value.dtype) for v in value.flatten().tolist()]
         shape = "" if value.dim() < 2 else f".reshape({', '.join(map(str, value.shape))})"
         return f"torch.tensor({literal(flat if value.dim() else flat[0])}{_dtype(value, type(first.item()))}){shape}"
     packed = base64.b64encode(zlib.compress(value.contiguous().view(torch.uint8).numpy().tobytes(), 9)).decode()
@@ -51,7 +51,7 @@ def tensor(value: torch.Tensor, need: Any) -> str:
     return f"{raw}.reshape({', '.join(map(str, value.shape))})"
 
 
-def _shortest(number: Any, dtype: torch.dtype) -> Any:
+def shortest(number: Any, dtype: torch.dtype) -> Any:
     """A float32 number with no more digits than it needs."""
     return float(str(np.float32(number))) if dtype is torch.float32 and np.isfinite(number) else number
 

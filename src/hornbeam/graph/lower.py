@@ -34,12 +34,15 @@ class Lowered:
         names: the globals it needs.
         title: shown in tracebacks.
         made: the graph's nodes by the name of the variable that holds their result.
+        variables: the variable that holds each value.
         guard: for a graph of one input: the condition under which `forward` hands over to the module's `call`.
     """
 
-    def __init__(self, source: str, names: dict[str, Any], title: str, made: dict[str, Node], guard: str | None) -> None:
+    def __init__(
+        self, source: str, names: dict[str, Any], title: str, made: dict[str, Node], guard: str | None, variables: dict[Ref, str]
+    ) -> None:  # fmt: skip
         self.code = source.strip() + "\n"
-        self._source, self._names, self._made = source, names, made
+        self._source, self._names, self._made, self._variables = source, names, made, variables
         self._label = "".join(c if c.isalnum() or c in "_-. " else "_" for c in title)[:60]
         self.lines: dict[tuple[Any, int], Node] = {}
         self.forward = None if guard is None else self._function(source.replace("):\n", guard, 1), "forward")
@@ -114,7 +117,8 @@ def lower(graph: Graph, title: str = "model") -> Lowered:
         _bind_outputs(out, node, result, known)
     out.output(tree.map_leaves(lambda v: known[v] if type(v) is Ref else v, graph.output_nest))
     single = type(graph.input_nest) is Ref
-    return _compiled(out, made, constants, title, graph.inputs[0].spec if single else None)
+    spec = graph.inputs[0].spec if single else None
+    return _compiled(out, made, constants, title, spec, {ref: node.name for ref, node in known.items()})
 
 
 def _emit(out: fx.Graph, node: Node, args: Any, kwargs: Any) -> fx.Node:
@@ -158,8 +162,8 @@ def _held(out: fx.Graph, path: str) -> fx.Node:
 
 
 def _is_plain(path: str) -> bool:
-    """Whether fx may write a path as it is: Python names without keywords."""
-    return all(part.isidentifier() and not keyword.iskeyword(part) for part in path.split("."))
+    """Whether fx may write a path as it is: Python names without keywords, in ASCII, since Python spells other letters anew."""
+    return all(part.isascii() and part.isidentifier() and not keyword.iskeyword(part) for part in path.split("."))
 
 
 def _identifier(node: Node) -> str:
@@ -198,21 +202,24 @@ _GUARD = """, mask=None):
 """
 
 
-def _compiled(out: fx.Graph, made: dict[str, Node], constants: dict[str, Any], title: str, single: Spec | None) -> Lowered:
+def _compiled(
+    out: fx.Graph, made: dict[str, Node], constants: dict[str, Any], title: str, single: Spec | None, variables: dict[Ref, str]
+) -> Lowered:  # fmt: skip
     written = out.python_code("self")
     guard = None
     if single is not None:
         floats = single.dtype.startswith(("float", "bfloat"))
         guard = _GUARD.format(len(single.shape), " or not x.is_floating_point()" if floats else "")
-    return Lowered(written.src, {**written.globals, **constants, "torch": torch}, title, made, guard)
+    return Lowered(written.src, {**written.globals, **constants, "torch": torch}, title, made, guard, variables)
 
 
-def failing_node(lowered: Lowered, error: BaseException) -> Node | None:
-    """Returns the node whose line raised an error in a lowered function."""
+def failing_call(lowered: Lowered, error: BaseException) -> tuple[Node, dict[Ref, Any]] | None:
+    """Returns the node whose line raised an error in a lowered function, and the values that it took."""
     trace = error.__traceback__
     while trace is not None:
-        found = lowered.lines.get((trace.tb_frame.f_code, trace.tb_lineno))
-        if found is not None:
-            return found
+        node = lowered.lines.get((trace.tb_frame.f_code, trace.tb_lineno))
+        if node is not None:
+            found = trace.tb_frame.f_locals
+            return node, {r: found.get(lowered._variables.get(r, "")) for r in node.visible_refs()}
         trace = trace.tb_next
     return None
