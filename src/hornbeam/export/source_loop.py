@@ -19,8 +19,9 @@ from hornbeam.export.naming import identifier, literal
 from hornbeam.export.own import CannotWrite
 from hornbeam.export.parts import View, title
 from hornbeam.export.scope import name_values, text, written
-from hornbeam.export.source_torch import TorchBody, Writer
+from hornbeam.export.source_torch import Writer
 from hornbeam.export.tensors import shortest
+from hornbeam.export.torch_body import TorchBody
 from hornbeam.export.tracing import trace
 from hornbeam.graph import tree
 from hornbeam.graph.node import Ref, Spec
@@ -75,7 +76,7 @@ class Loop:
     def _function(self, name: str, function: Any, specs: list[Spec], names: list[str]) -> str:
         """Adds a function of tensors, traced, and returns its name."""
         graph = trace(_Function(function), tuple(specs), {}, modes=False)
-        body = TorchBody(self.writer, View(_Function(function), graph), {})
+        body = TorchBody(self.file.objects, View(_Function(function), graph), {})
         nodes = list(graph.calls())
         body.count(nodes, graph.outputs)
         for node in nodes:

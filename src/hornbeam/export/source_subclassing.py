@@ -16,7 +16,8 @@ from hornbeam.export.naming import Names, class_name, identifier, literal, quote
 from hornbeam.export.parts import View, input_code, model_arguments, name_of
 from hornbeam.export.scope import name_values, text, written
 from hornbeam.export.source_functional import KerasBody, constructed
-from hornbeam.export.source_torch import access, ties
+from hornbeam.export.source_torch import ties
+from hornbeam.export.torch_body import access
 from hornbeam.graph import tree
 from hornbeam.graph.node import Node, Ref
 

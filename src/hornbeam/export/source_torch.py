@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import keyword
 from functools import partial
 from typing import Any
 
@@ -14,10 +13,9 @@ from hornbeam.core.init_args import is_builtin
 from hornbeam.core.layer import Layer
 from hornbeam.core.tracking import CONTAINERS
 from hornbeam.core.weights import raw
-from hornbeam.export.body import Body, in_reading_order, nest_code
+from hornbeam.export.body import in_reading_order, nest_code
 from hornbeam.export.code import Code, Var, code, joined, without_dead
 from hornbeam.export.file import File
-from hornbeam.export.functions import as_operator
 from hornbeam.export.layout import wrapped
 from hornbeam.export.modules import module_arguments
 from hornbeam.export.naming import Names, class_name, identifier, literal, quoted
@@ -26,11 +24,12 @@ from hornbeam.export.parts import View, name_of
 from hornbeam.export.scope import name_values, text, written
 from hornbeam.export.templates import Template, class_source, template_for
 from hornbeam.export.tensors import tensor
-from hornbeam.export.tracing import ByMode, Trace, trace
+from hornbeam.export.torch_body import TorchBody, access, flat_leaves
+from hornbeam.export.tracing import Trace, trace
 from hornbeam.graph import tree
 from hornbeam.graph.graph import Graph
-from hornbeam.graph.node import Node, Out, Ref, Spec
-from hornbeam.graph.symbolic import SymbolicTensor, symbols_in
+from hornbeam.graph.node import Node, Ref, Spec
+from hornbeam.graph.symbolic import SymbolicTensor
 
 
 class Writer:
@@ -106,7 +105,7 @@ class Writer:
 
     def function(self, function: Any) -> str:
         """Returns a function of one tensor as an expression: torch's own name, or a lambda of torch functions."""
-        body = TorchBody(self, View(None, None), {})  # type: ignore[arg-type]
+        body = TorchBody(self.file.objects, View(None, None), {})  # type: ignore[arg-type]
         x = SymbolicTensor((None, 4))
         outputs: Any = function(x)
         if not isinstance(outputs, SymbolicTensor):
@@ -175,9 +174,9 @@ def _arguments_of(module: Any, calls: list[Node]) -> tuple[Any, dict[str, Any]]:
     found = [_specs(node) for node in calls]
     merged = found[0]
     for other in found[1:]:
-        if [_kind(v) for v in _flat(other)] != [_kind(v) for v in _flat(merged)]:
+        if [_kind(v) for v in flat_leaves(other)] != [_kind(v) for v in flat_leaves(merged)]:
             raise CannotWrite("it is called more than once, each time with other arguments")
-        merged = _refilled(merged, [_common(a, b) for a, b in zip(_flat(merged), _flat(other), strict=True)])
+        merged = _refilled(merged, [_common(a, b) for a, b in zip(flat_leaves(merged), flat_leaves(other), strict=True)])
     return merged
 
 
@@ -189,12 +188,6 @@ def _refilled(nest: Any, values: list[Any]) -> Any:
 def _specs(node: Node) -> Any:
     kwargs = {k: v for k, v in node.kwargs.items() if k != "training" and v is not None}
     return tree.map_leaves(lambda v: v.spec if type(v) is Ref else v, (node.args, kwargs))
-
-
-def _flat(nest: Any) -> list[Any]:
-    found: list[Any] = []
-    tree.map_leaves(found.append, nest)
-    return found
 
 
 def _kind(value: Any) -> Any:
@@ -247,7 +240,7 @@ class ModuleClass:
         for node in graph.calls() if graph is not None else ():
             if node.kind == "module":
                 self.calls.setdefault(node.target, []).append(node)
-        self.body = TorchBody(writer, view, self.calls)
+        self.body = TorchBody(writer.file.objects, view, self.calls)
 
     def define(self, wanted: str, forward: bool = True) -> str:
         """Writes the class and returns its name."""
@@ -408,210 +401,6 @@ def _zeros(value: torch.Tensor) -> str:
     sizes = ", ".join(map(str, value.shape)) or "()"
     dtype = "" if value.dtype is torch.float32 else f", dtype={value.dtype}"
     return f"torch.zeros({sizes}{dtype})"
-
-
-_TAKEN = frozenset(dir(nn.Module())) | {"forward"}
-
-
-def _is_attribute(key: str) -> bool:
-    """Whether a key may be written as an attribute; in a class, Python spells names with two underscores before them anew."""
-    plain = key.isidentifier() and key.isascii() and not keyword.iskeyword(key) and not key.startswith("__")
-    return plain and key not in _TAKEN
-
-
-def access(owner: str, module: nn.Module, path: str) -> str:
-    """Returns the expression of a submodule or tensor under a path of keys."""
-    spelled, current = owner, module
-    for key in path.split("."):
-        if isinstance(current, (nn.ModuleList, nn.Sequential)):
-            spelled += f"[{int(key)}]"
-        elif isinstance(current, CONTAINERS):
-            spelled += f"[{quoted(key)}]"
-        elif _is_attribute(key):
-            spelled += f".{key}"
-        else:
-            spelled = f"getattr({spelled}, {quoted(key)})"
-        current = current._modules.get(key) if isinstance(current, nn.Module) else None  # type: ignore[assignment]
-    return spelled
-
-
-class TorchBody(Body):
-    """Lines of a `forward`: modules by their attributes, layers without weights as the torch functions they call.
-
-    Args:
-        writer: the file's writer.
-        view: the module.
-        calls: the nodes that call each child.
-    """
-
-    def __init__(self, writer: Writer, view: View, calls: dict[str, list[Node]]) -> None:
-        super().__init__(writer.file.objects, self._callee, self._held, self._wanted, masks=True)
-        self.writer, self.view, self.calls = writer, view, calls
-        self.inlined: dict[str, bool] = {}
-        self.held_paths: set[str] = set()
-        self.same: dict[Ref, Ref] = {}
-
-    def _wanted(self, node: Node) -> str | None:
-        return name_of(self.view.child(node.target)) if node.kind == "module" else None
-
-    def _held(self, path: str) -> Code:
-        self.held_paths.add(path)
-        return (access("self", self.view.module, path),)
-
-    def spelled(self, function: Any, args: tuple[Any, ...]) -> Any:
-        """The function as which a call is written: an operator where there is one."""
-        return as_operator(function, args)
-
-    def _callee(self, node: Node) -> Code:
-        return (access("self", self.view.module, node.target),)
-
-    def take(self, value: Any) -> Code:
-        """Returns the expression of an argument."""
-        if type(value) is Ref:
-            return super().take(self.resolve(value))
-        if type(value) is ByMode:
-            if (value.training, value.inference) == (True, False):
-                return ("self.training",)
-            if (value.training, value.inference) == (False, True):
-                return ("not self.training",)
-            return code(super().take(value.training), " if self.training else ", super().take(value.inference))
-        return super().take(value)
-
-    size = ".shape[{}]"
-
-    def resolve(self, ref: Ref) -> Ref:
-        """The value that a spliced graph's value stands for."""
-        while ref in self.same:
-            ref = self.same[ref]
-        return ref
-
-    def add(self, node: Node) -> None:
-        """Writes a call; one of a layer without weights as what it calls."""
-        if node.kind == "operation":
-            self._splice_call(node, node.target, node.kwargs)
-            return
-        if node.kind != "module":
-            if _changes_nothing(node):
-                self.same[Ref(node, 0)] = node.args[0]
-                self.uses[self.resolve(node.args[0])] += self.uses.get(Ref(node, 0), 0) - 1
-                return
-            super().add(node)
-            return
-        child = self.view.child(node.target)
-        kwargs = _without_training(node)
-        if _can_be_inlined(child):
-            try:
-                self._splice_call(node, child, kwargs)
-                self.inlined[node.target] = True
-                return
-            except _NotInline:
-                pass
-        template = template_for(child)
-        if template is not None and template.activation is not None:
-            raw = Node("module", node.target, node.name)
-            raw.outputs, raw.structure = node.outputs, node.structure
-            self.uses[Ref(raw, 0)] = 1
-            self.write(raw, node.args, _for_template(template, kwargs))
-            self._functions[id(self.lines[-1])] = "plain"
-            self._activate(raw, node, template.activation)
-        elif template is not None:
-            self.write(node, node.args, _for_template(template, kwargs))
-        elif type(child).__module__.startswith("torch.nn."):
-            self.write(node, node.args, kwargs)
-        elif getattr(child, "graph", None) is not None:
-            given = [v for v in tree.leaves(node.args) if v is not None]
-            self.write(node, (*given, *(v for v in tree.leaves(kwargs.get("mask")) if v is not None)), {})
-        else:
-            args = tuple(v for v in tree.leaves(node.args) if type(v) is Ref)
-            self.write(node, args, {k: v for k, v in kwargs.items() if type(v) is Ref})
-
-    def _activate(self, raw: Node, node: Node, activation: Any) -> None:
-        x = SymbolicTensor(raw.outputs[0].shape, raw.outputs[0].dtype)
-        graph = Graph.trace(x, symbols_in(activation(x))[0])
-        self._splice(graph, [Ref(raw, 0)], {Ref(node, 0): graph.outputs[0]})
-
-    def _splice_call(self, node: Node, target: Any, kwargs: dict[str, Any]) -> None:
-        """Writes what a call computes in place of the call."""
-        given = (node.args, kwargs)
-        refs = [v for v in tree.leaves(given) if type(v) is Ref]
-        specs = tree.map_leaves(lambda v: v.spec if type(v) is Ref else v, given)
-        module = target if isinstance(target, nn.Module) else _Calls(target)
-        graph = trace(module, specs[0], specs[1], modes=isinstance(target, nn.Module))
-        if graph.in_training is not None or any(n.kind == "module" for n in graph.calls()):
-            raise _NotInline
-        found = _flat(graph.output_nest)
-        places = [Ref(node, v.index) for v in _flat(node.structure) if type(v) is Out]
-        if len(graph.inputs) != len(refs) or len(found) != len(places) or any(type(v) is not Ref for v in found):
-            raise _NotInline
-        self._splice(graph, refs, dict(zip(places, found, strict=True)))
-
-    def _splice(self, graph: Graph, refs: list[Ref], outputs: dict[Ref, Ref]) -> None:
-        """Writes a graph's calls in place.
-
-        Args:
-            graph: the graph.
-            refs: the values for its inputs.
-            outputs: which of its values stands for which value from now on.
-        """
-        nodes = list(graph.calls())
-        self.count(nodes, [])
-        for mine, given in zip(graph.inputs, map(self.resolve, refs), strict=True):
-            self.uses[given] = self.uses.get(given, 0) - 1 + self.uses.pop(mine, 0)
-            self.same[mine] = given
-        for place, made in outputs.items():
-            made = self.resolve(made)
-            self.uses[made] = self.uses.get(made, 0) + self.uses.get(place, 0)
-        for node in nodes:
-            self.add(node)
-        self.same.update(outputs)
-
-
-def _changes_nothing(node: Node) -> bool:
-    """Whether a call only gives a tensor the shape that it has."""
-    name = getattr(node.target, "__name__", "")
-    if name not in ("flatten", "unflatten", "contiguous") or type(node.args[0]) is not Ref or not node.outputs:
-        return False
-    one, two = node.args[0].spec.shape, node.outputs[0].shape
-    return name == "contiguous" or (len(one) == len(two) and one == two)
-
-
-def _without_training(node: Node) -> dict[str, Any]:
-    if node.kwargs.get("training") is True:
-        raise CannotWrite("it is called with training=True whatever the mode")
-    return {k: v for k, v in node.kwargs.items() if k != "training" and v is not None}
-
-
-def _for_template(template: Template, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The keyword arguments that a template's class takes."""
-    takes = template.name in ("BatchNormalization", "RNN", "Bidirectional", "TimeDistributed")
-    return {k: v for k, v in kwargs.items() if takes and k in ("mask", "initial_state")}
-
-
-class _NotInline(Exception):
-    """A layer's call is no mere sequence of torch functions."""
-
-
-class _Calls(nn.Module):
-    """A module that calls an operation."""
-
-    def __init__(self, operation: Any) -> None:
-        super().__init__()
-        self.__dict__["_operation"] = operation
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.__dict__["_operation"](*args, **kwargs)
-
-
-def _can_be_inlined(child: Any) -> bool:
-    """Whether a built-in layer has no weights, no layers inside, and nothing to do with training."""
-    return (
-        isinstance(child, Layer)
-        and is_builtin(type(child))
-        and getattr(child, "graph", None) is None
-        and not child._modules
-        and not any(True for slot in ("_parameters", "_buffers") for v in raw(child, slot).values() if v is not None)
-        and template_for(child) is None
-    )
 
 
 def write(file: File, view: View) -> Writer:
