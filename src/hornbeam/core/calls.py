@@ -16,8 +16,9 @@ from hornbeam.core import dtype as dtypes
 from hornbeam.core.errors import describe
 from hornbeam.core.input_spec import check_inputs
 from hornbeam.core.operation import output_specs
-from hornbeam.graph import symbolic, tree
+from hornbeam.graph import errors, symbolic, tree
 from hornbeam.graph.context import context, setting
+from hornbeam.graph.hints import hint
 from hornbeam.graph.infer import infer, looking
 from hornbeam.graph.node import Node, Out, Spec, user_source
 
@@ -41,6 +42,7 @@ class Signature:
         self.open = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.any_keyword = any(p.kind is p.VAR_KEYWORD for p in parameters)
         self.keywords = named
+        self.required = [p.name for p in parameters[1:] if p.kind in positional and p.default is p.empty]
         self.training = "training" in named and not getattr(call, "_runs_graph", False)  # a graph's layers read the context
         self.default_training = next((p.default for p in parameters if p.name == "training"), None)
         self.first = self.names[0] if self.names else None
@@ -95,6 +97,10 @@ def prepare(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if not args and signature.first and not signature.any_keyword:
         raise TypeError(f"Layer {layer.name!r} ({type(layer).__name__}) was called without its input `{signature.first}`.")
     _check_keywords(layer, signature, kwargs)
+    missing = [n for n in signature.required if n not in kwargs and n != "training" and n not in signature.masks.values()]
+    if missing and args:
+        takes = ", ".join(n for n in signature.names if n not in ("training", *signature.masks.values()))
+        raise TypeError(f"Layer {layer.name!r} ({type(layer).__name__}) was called without `{missing[0]}`. It takes: {takes}.")
     if symbolic.symbols_in((args, kwargs)):
         return Recorded(_record(layer, args, kwargs))
     convert = lambda v: _convert(layer, v)  # noqa: E731
@@ -298,7 +304,7 @@ def _record(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
                 build_from_inputs(layer, args, kwargs)
             node.outputs, node.structure = _outputs(layer, node, args, kwargs)
     except Exception as error:
-        raise symbolic.explain(error, node) from None
+        raise errors.explain(error, node) from None
     result = symbolic.emit(node)
     layer.__dict__["_inbound_nodes"].append(node)
     with setting(implicit=True):
@@ -410,11 +416,33 @@ def set_masks(layer: Any, first: Any, result: Any, kwargs: dict[str, Any]) -> No
             value._keras_mask = mask
 
 
-def note(layer: Any, error: Exception, args: Any) -> None:
-    """Adds to an error in which layer it arose and on what."""
-    shown = ", ".join(describe(v) for v in tree.leaves(args)[:4])
-    layer._explain(error)
+def note(layer: Any, error: Exception, args: Any) -> Exception:
+    """Adds to an error in which layer it arose and on what; the innermost module, with its path in the outermost one, leads.
+
+    Returns:
+        the error, or the one to be raised in its place.
+    """
+    error = layer._explain(error, args)
+    root = layer if context.root is None or context.depth == 1 else context.root
+    part, given = errors.innermost(error, layer)
+    if part is layer or hasattr(part, "_inbound_nodes"):
+        part, given = layer, args
+    known = errors.title("module", errors.path_of(root, part) if part is not root else layer.name, part)
+    errors.lead(error, known, errors.shapes_of(given), hint(part, [errors.shape_of(v) for v in tree.leaves(given)], str(error)))
+    shown = ", ".join(f"shape {errors.shape_of(v)}" if context.scratch and hasattr(v, "shape") else describe(v) for v in
+                      tree.leaves(args)[:4])  # fmt: skip
     error.add_note(f"In layer {layer.name!r} ({type(layer).__name__}), called on {shown}.")
+    if part is not layer and not hasattr(part, "_inbound_nodes"):
+        _note_path(error, known)
+    if context.depth == 1:
+        errors.trim(error)
+    return error
+
+
+def _note_path(error: Exception, known: str) -> None:
+    if not getattr(error, "_placed", False):
+        error._placed = True  # type: ignore[attr-defined]
+        error.add_note(f"The call that failed is that of {known[0].lower()}{known[1:]}.")
 
 
 def set_foreign(layer: Any, training: bool) -> list[Any]:

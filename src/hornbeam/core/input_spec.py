@@ -77,11 +77,24 @@ def misfit(layer: Any, expected: str, x: Any) -> ValueError:
     )
 
 
+def _not_one(layer: Any, inputs: Any) -> ValueError:
+    if isinstance(inputs, dict):
+        named = ", ".join(map(repr, inputs))
+        hint = f"with keys {named}. Pass one of them, such as x[{next(iter(inputs), 'key')!r}], or join them by Concatenate()."
+        return ValueError(f"Layer {layer.name!r} ({type(layer).__name__}) expects one tensor, but it was given a dict {hint}")
+    return ValueError(
+        f"Layer {layer.name!r} ({type(layer).__name__}) expects 1 input(s), but it was given {len(inputs)} in a "
+        f"{type(inputs).__name__}. Join them first by Concatenate() or Add(), or call the layer on each."
+    )
+
+
 def check_inputs(spec: Any, inputs: Any, layer: Any) -> None:
     """Checks a layer's inputs against its `input_spec`, one spec or a nest of them."""
     if _tracing() is not None:
         return
     if isinstance(spec, InputSpec):
+        if isinstance(inputs, (list, tuple, dict)) and (len(inputs) != 1 or isinstance(inputs, dict)):
+            raise _not_one(layer, inputs)
         specs, given = [spec], [inputs] if not isinstance(inputs, (list, tuple)) else list(inputs)
     elif isinstance(spec, dict):
         specs, given = list(spec.values()), [inputs[k] for k in spec] if isinstance(inputs, dict) else [inputs]

@@ -25,6 +25,7 @@ from hornbeam.core.remat import note_scope
 from hornbeam.core.weights import LazyDict
 from hornbeam.graph import symbolic, tree
 from hornbeam.graph.context import context, setting
+from hornbeam.graph.errors import trim
 from hornbeam.graph.infer import infer
 
 compiling = torch.compiler.is_compiling
@@ -130,32 +131,36 @@ class Layer(WeightedModule, Operation):
         names = c.names
         if c.depth == 0 and compiling() and not c.scratch and not calls.make_ready(self):
             calls.build_for(self, *args)
-        if self._ready and len(args) == 1 and isinstance(args[0], torch.Tensor) and (not kwargs or _simple(kwargs)):
-            x: Any = args[0]
-            if x.dtype is not self._compute and self.autocast and x.is_floating_point():
-                x = calls.keep_mask(x.to(self._compute), x)
-                args = (x,)
-            if self.input_spec is not None:
-                if type(self.input_spec) is InputSpec:
-                    self.input_spec.check(x, self)
-                else:
+        try:
+            if self._ready and len(args) == 1 and isinstance(args[0], torch.Tensor) and (not kwargs or _simple(kwargs)):
+                x: Any = args[0]
+                if x.dtype is not self._compute and self.autocast and x.is_floating_point():
+                    x = calls.keep_mask(x.to(self._compute), x)
+                    args = (x,)
+                if self.input_spec is not None:
+                    if type(self.input_spec) is InputSpec:
+                        self.input_spec.check(x, self)
+                    else:
+                        calls.check_inputs(self.input_spec, x, self)
+                first_mask = self._signature.first_mask
+                mask = getattr(x, "_keras_mask", None)
+                if first_mask is not None and mask is not None and kwargs.get(first_mask) is None:
+                    kwargs[first_mask] = mask
+            elif self._ready and len(args) == 1 and (not kwargs or _simple(kwargs)) and calls.fits(self, args[0]):
+                x, mask = args[0], None
+                if self.input_spec is not None:
                     calls.check_inputs(self.input_spec, x, self)
-            first_mask = self._signature.first_mask
-            mask = getattr(x, "_keras_mask", None)
-            if first_mask is not None and mask is not None and kwargs.get(first_mask) is None:
-                kwargs[first_mask] = mask
-        elif self._ready and len(args) == 1 and (not kwargs or _simple(kwargs)) and calls.fits(self, args[0]):
-            x, mask = args[0], None
-            if self.input_spec is not None:
-                calls.check_inputs(self.input_spec, x, self)
-        else:
-            prepared = calls.prepare(self, args, kwargs)
-            if type(prepared) is calls.Recorded:
-                return prepared.result
-            args, kwargs = prepared
-            x = args[0] if args else None
-            mask = calls.masks_of(x)
-            c.names = enclosing(self)
+            else:
+                prepared = calls.prepare(self, args, kwargs)
+                if type(prepared) is calls.Recorded:
+                    return prepared.result
+                args, kwargs = prepared
+                x = args[0] if args else None
+                mask = calls.masks_of(x)
+                c.names = enclosing(self)
+        except Exception as error:
+            trim(error)
+            raise
         signature = self._signature
         before = c.training
         training = kwargs.pop("training", None)
@@ -176,8 +181,14 @@ class Layer(WeightedModule, Operation):
         try:
             y = self._wrapped_call_impl(*args, **kwargs)
         except Exception as error:
-            calls.note(self, error, args)
-            raise
+            told = calls.note(self, error, args)
+            if told is error:
+                raise
+            try:
+                raise told from None
+            except Exception:
+                trim(told)
+                raise
         finally:
             c.training, c.names = before, names
             c.depth -= 1
@@ -351,8 +362,9 @@ class Layer(WeightedModule, Operation):
             return registry.serialize_keras_object(self.dtype_policy)
         return super()._config_value(name)
 
-    def _explain(self, error: Exception) -> None:
+    def _explain(self, error: Exception, args: Any) -> Exception:
         """Adds to an error what the layer knows of its cause; models that run a graph name the user's line."""
+        return error
 
     def _remedy(self, shape: tuple[int | None, ...]) -> str:
         """A hint for an input that does not fit; layers that know better override it."""

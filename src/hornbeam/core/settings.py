@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hornbeam.graph import errors
+
 _FLOATS = ("bfloat16", "float16", "float32", "float64")
 _settings: dict[str, object] = {
     "floatx": "float32",
@@ -63,12 +65,14 @@ def standardize_data_format(data_format: str | None) -> str:
 
 
 def enable_traceback_filtering() -> None:
-    """Hides Hornbeam's own frames in tracebacks."""
+    """Hides the frames of Hornbeam and torch in tracebacks (the default)."""
+    errors.set_filtering(True)
     _settings["traceback_filtering"] = True
 
 
 def disable_traceback_filtering() -> None:
     """Shows every frame in tracebacks."""
+    errors.set_filtering(False)
     _settings["traceback_filtering"] = False
 
 

@@ -253,6 +253,11 @@ def _reachable(outputs: list[Ref], cut: set[Ref]) -> list[Node]:
     return order
 
 
+def calls_behind(values: list[Ref]) -> list[Node]:
+    """Returns the calls that some values come from, each after those it needs."""
+    return _post_order(values, set())
+
+
 def _post_order(outputs: list[Ref], cut: set[Ref]) -> list[Node]:
     """Walks back from the outputs without recursion; every node comes after those it needs."""
     order: list[Node] = []

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch.overrides import TorchFunctionMode
 
 from hornbeam.graph import tree
 from hornbeam.graph.context import context, setting
-from hornbeam.graph.node import Out, Ref, Spec, filled
+from hornbeam.graph.node import Node, Out, Ref, Spec, filled
 
 _SMALL = 1 << 22
 _TORCH = {str(v).removeprefix("torch."): v for v in vars(torch).values() if isinstance(v, torch.dtype)}
@@ -90,6 +90,39 @@ def infer(call: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[Spec],
         call: any callable on tensors.
         args, kwargs: its arguments, with `Ref`s in place of symbolic values.
     """
+    try:
+        return _infer(call, args, kwargs)
+    except Exception as error:
+        for refs in _narrowed(args, kwargs) if type(error) in (RuntimeError, ValueError) else ():
+            with suppress(Exception):
+                swap = lambda v, refs=refs: refs.get(v, v) if type(v) is Ref else v  # noqa: E731
+                return _infer(call, tree.map_leaves(swap, args), tree.map_leaves(swap, kwargs))
+        raise
+
+
+def _narrowed(args: Any, kwargs: Any) -> Iterator[dict[Ref, Ref]]:
+    """Values whose unknown axes have a size that something else in a call has: first one axis alone, then all."""
+    leaves = tree.leaves((args, kwargs))
+    refs = list(dict.fromkeys(v for v in leaves if type(v) is Ref and not v.spec.is_number))
+    fixed = [d for v in leaves if isinstance(v, torch.Tensor) for d in v.shape]
+    fixed += [d for r in refs for d in r.spec.shape if d is not None]
+    free = [(r, i) for r in refs for i, d in enumerate(r.spec.shape) if d is None and r.spec.samples[0][i] != 0]
+    for size in list(dict.fromkeys(d for d in fixed if d > 1))[:4] if free else ():
+        for chosen in [*([f] for f in free), free] if len(free) > 1 else [free]:
+            yield {r: _with_sizes(r, {i for q, i in chosen if q == r}, size) for r in refs}
+
+
+def _with_sizes(ref: Ref, axes: set[int], size: int) -> Ref:
+    """A value like another, with an axis of a known size where that is not known."""
+    spec = ref.spec
+    put = lambda shape: tuple(size if i in axes else d for i, d in enumerate(shape))  # noqa: E731
+    node = Node("input", None, ref.node.name)
+    batches = spec.batches and tuple(map(put, spec.batches))
+    node.outputs = [Spec(put(spec.shape), spec.dtype, tuple(map(put, spec.samples)), batches)]
+    return Ref(node, 0)
+
+
+def _infer(call: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[Spec], Any]:
     refs = {r: r.spec for r in tree.leaves((args, kwargs)) if type(r) is Ref}
     runs = max((len(s.samples) for s in refs.values()), default=1)
     varies = any(s.varies for s in refs.values())

@@ -194,12 +194,19 @@ class Out:
         self.index = index
 
 
+_TYPED = ("<ipython", "<stdin", "<python-input", "<doctest")  # code that somebody typed
+
+
+def is_users(filename: str) -> bool:
+    """Whether a file holds neither Hornbeam's code nor torch's, nor generated code."""
+    return not filename.startswith((_PACKAGE, _TORCH, "<")) or filename.startswith(_TYPED)
+
+
 def user_frames() -> Iterator[Any]:
     """Yields the frames of the running thread that belong to neither Hornbeam nor torch, innermost first."""
     frame = sys._getframe(1)
     while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith((_PACKAGE, _TORCH, "<")) or name.startswith("<ipython"):
+        if is_users(frame.f_code.co_filename):
             yield frame
         frame = frame.f_back  # type: ignore[assignment]
 

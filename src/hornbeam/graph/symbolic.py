@@ -13,6 +13,7 @@ from torch import nn
 
 from hornbeam.graph import by_value, in_place, masks, tree
 from hornbeam.graph.context import context, setting
+from hornbeam.graph.errors import boundary, explain, trim
 from hornbeam.graph.infer import infer
 from hornbeam.graph.node import Node, Out, Ref, Spec, user_source
 
@@ -53,7 +54,11 @@ class Symbol:
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return record_function(func, args, kwargs or {})
+        try:
+            return record_function(func, args, kwargs or {})
+        except Exception as error:
+            trim(error)
+            raise
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         function = _UFUNCS.get(ufunc.__name__) or getattr(torch, ufunc.__name__, None)
@@ -66,20 +71,24 @@ class Symbol:
             raise AttributeError(f"A symbolic tensor has no attribute {name!r}.")
         found = getattr(torch.Tensor, name)
         if callable(found):
-            return lambda *args, **kwargs: record_function(found, (self, *args), kwargs)
+            return boundary(lambda *args, **kwargs: record_function(found, (self, *args), kwargs))
         return record_function(found.__get__, (self,), {}, name=name)
 
+    @boundary
     def __bool__(self) -> bool:
         raise _no_value(self, "bool(x), an `if` or a `while`")  # type: ignore[arg-type]
 
+    @boundary
     def __float__(self) -> float:
         raise _no_value(self, "float(x)")  # type: ignore[arg-type]
 
+    @boundary
     def __int__(self) -> int:
         raise _no_value(self, "int(x)")  # type: ignore[arg-type]
 
     __complex__ = __int__
 
+    @boundary
     def __index__(self) -> int:
         raise _no_value(self, "Using x as an index or a size")  # type: ignore[arg-type]
 
@@ -97,7 +106,11 @@ def _operator(name: str) -> Callable[..., Any]:
     function = getattr(torch.Tensor, name)
 
     def method(self: Symbol, *args: Any) -> Any:
-        return record_function(function, (self, *args), {})
+        try:
+            return record_function(function, (self, *args), {})
+        except Exception as error:
+            trim(error)
+            raise
 
     method.__name__ = name
     return method
@@ -192,6 +205,7 @@ class SymbolicTensor(Symbol):
         known = self.shape[dim]
         return known if known is not None else record_function(torch.Tensor.size, (self, dim), {})
 
+    @boundary
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("A symbolic tensor without axes has no len().")
@@ -202,6 +216,7 @@ class SymbolicTensor(Symbol):
             )
         return self.shape[0]
 
+    @boundary
     def __iter__(self) -> Any:
         if not self.shape or self.shape[0] is None:
             raise TypeError(
@@ -213,9 +228,11 @@ class SymbolicTensor(Symbol):
     def __setitem__(self, index: Any, value: Any) -> None:
         record_function(torch.Tensor.__setitem__, (self, index, value), {})
 
+    @boundary
     def __contains__(self, value: Any) -> bool:
         raise _no_value(self, "`in`")
 
+    @boundary
     def numpy(self) -> Any:
         """Raises: a symbolic tensor has no value."""
         raise _no_value(self, "x.numpy()")
@@ -244,9 +261,11 @@ class SymbolicSize(Symbol):
     def __repr__(self) -> str:
         return f"<symbolic size {self.name}>"
 
+    @boundary
     def __bool__(self) -> bool:
         raise TypeError("The size of an axis that varies has no value yet, so it cannot be compared or tested in Python.")
 
+    @boundary
     def __index__(self) -> int:
         raise TypeError(
             "The size of an axis that varies has no value yet. It works in arithmetic, view, reshape, torch.zeros((n, 3)) and "
@@ -364,18 +383,6 @@ def symbol_for(ref: Ref) -> Symbol:
     return SymbolicSize(ref) if ref.spec.is_number else SymbolicTensor(ref=ref)
 
 
-def explain(error: Exception, node: Node) -> Exception:
-    """Adds to an error which call failed, on which shapes, from which earlier calls and source lines."""
-    kind = "Layer" if node.kind == "module" else "Function"
-    lines = [f"{kind} {node.name!r} was called at {node.where() or 'an unknown line'} on:"]
-    for ref in node.visible_refs():
-        made = f", made by {ref.node.name!r}" + (f" at {ref.node.where()}" if ref.node.where() else "")
-        lines.append(f"  shape {ref.spec.shape}, dtype {ref.spec.dtype}{made}")
-    if hasattr(error, "add_note"):
-        error.add_note("\n".join(lines))
-    return error
-
-
 def _check_captured(args: Any, kwargs: Any, function: Any) -> None:
     for value in tree.leaves((args, kwargs)):
         if isinstance(value, torch.Tensor) and value.grad_fn is not None:
@@ -407,15 +414,23 @@ def watch_modules() -> None:
 
 
 def _watched_call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    for value in args:
-        if isinstance(value, Symbol) or (type(value) in (list, tuple, dict) and symbols_in(value)):
+    if _takes_symbols(args) or (kwargs and symbols_in(kwargs)):
+        try:
             return record_module(self, args, kwargs)
-    if kwargs and symbols_in(kwargs):
-        return record_module(self, args, kwargs)
+        except Exception as error:
+            trim(error)
+            raise
     if not context.scratch and _watching[0] == threading.get_ident():
         nn.Module.__call__ = _plain_call  # type: ignore[method-assign]
         _watching[0] = 0
     return _plain_call(self, *args, **kwargs)
+
+
+def _takes_symbols(args: tuple[Any, ...]) -> bool:
+    for value in args:  # noqa: SIM110
+        if isinstance(value, Symbol) or (type(value) in (list, tuple, dict) and symbols_in(value)):
+            return True
+    return False
 
 
 def record_module(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -12,6 +12,7 @@ from torch import nn
 from hornbeam.core.errors import did_you_mean
 from hornbeam.inspect import plot_dot, plot_write
 from hornbeam.inspect.plot_diagram import Diagram, diagram_of, fold
+from hornbeam.inspect.plot_failure import failure_diagram
 from hornbeam.inspect.plot_libraries import library
 from hornbeam.inspect.plot_scene import Mark, Show, scene
 from hornbeam.inspect.plot_text import clean
@@ -72,8 +73,9 @@ class Picture:
 
 
 def plot_model(
-    model: nn.Module, to_file: str | os.PathLike[str] | None = "model.png", show_shapes: bool = False, show_dtype: bool = False,
-    show_layer_names: bool = False, rankdir: str = "TB", expand_nested: bool = False, dpi: float = 200,
+    model: nn.Module | BaseException | None, to_file: str | os.PathLike[str] | None = "model.png",
+    show_shapes: bool = False, show_dtype: bool = False, show_layer_names: bool = False, rankdir: str = "TB",
+    expand_nested: bool = False, dpi: float = 200,
     show_layer_activations: bool = False, show_trainable: bool = False, splines: str = "ortho", **kwargs: Any,
 ) -> Picture:  # fmt: skip
     """Draws a model: a box per call, with the shape it gives where that differs from what it takes.
@@ -82,7 +84,8 @@ def plot_model(
     numbered badge at each call.
 
     Args:
-        model: any module; one without a graph of its own must have been built or recorded.
+        model: any module; one without a graph of its own must have been built or recorded. An error of a call: the graph as far
+            as it was built, or the model, with the call that failed in red. None: the error that Python has shown last.
         to_file: where to write it, as .png, .svg, .pdf, .html or .dot; None writes nothing.
         show_shapes: whether each box tells the whole shape it gives.
         show_dtype: whether it tells the dtype.
@@ -153,8 +156,9 @@ def _options(kwargs: dict[str, Any]) -> dict[str, Any]:
     return {"folded": kwargs.get("fold"), "layer_range": kwargs.get("layer_range")}
 
 
-def _diagram(model: nn.Module, expand_nested: bool, folded: bool | None, layer_range: Any) -> Diagram:
-    diagram = diagram_of(model, expand_nested, layer_range)
+def _diagram(model: Any, expand_nested: bool, folded: bool | None, layer_range: Any) -> Diagram:
+    draw = failure_diagram if model is None or isinstance(model, BaseException) else diagram_of
+    diagram = draw(model, expand_nested, layer_range)
     return fold(diagram) if folded or (folded is None and len(diagram.boxes) > MANY) else diagram
 
 

@@ -58,6 +58,7 @@ class Box:
         module: the layer, or None for a function or an input.
         group: the opened model that it is in.
         node: the call.
+        failed: the shapes on which the call raised an error, or an empty string.
     """
 
     place: int
@@ -72,6 +73,7 @@ class Box:
     module: nn.Module | None = None
     group: Group | None = None
     node: Node | None = None
+    failed: str = ""
 
 
 @dataclass

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hornbeam.inspect.plot_diagram import Box, Diagram, Group
-from hornbeam.inspect.plot_scene import COLOURS, Show
+from hornbeam.inspect.plot_scene import Show, colours_of
 from hornbeam.inspect.plot_text import clean, shape_text
 
 
@@ -42,7 +42,7 @@ def _level(diagram: Diagram, parent: Group | None, numbers: dict[Group, int], sh
     """The boxes and clusters directly inside a group."""
     for box in diagram.boxes:
         if box.group is parent:
-            fill, stroke, _ = COLOURS[box.family]
+            fill, stroke, _ = colours_of(box)
             yield f'{margin}n{box.place} [label={_quoted(_label(box, show))}, fillcolor="{fill}", color="{stroke}"];'
     for group in (g for g in numbers if g.parent is parent):
         yield f"{margin}subgraph cluster_{numbers[group]} {{"

@@ -75,10 +75,16 @@ COLOURS = {
     "regularization": ("#f4f4f5", "#a1a1aa", "#63636b"),
     "function": ("#f5f5f4", "#8b8a85", "#57564f"),
 }
+FAILED = ("#fee2e2", "#dc2626", "#991b1b")
 INK, QUIET, LINE, SHARED, BORDER = "#1e293b", "#5b6779", "#8a99ad", "#b21fc4", "#c3cddb"
 SHADES = ("#f8fafc", "#f1f5f9", "#e9eff6", "#e2e9f2")  # of groups, by depth
 HEIGHTS = (0.0, 28.0, 42.0, 56.0)  # of boxes, by lines of text
 WIDEST = 190.0  # px that a line of text may take
+
+
+def colours_of(box: Box) -> tuple[str, str, str]:
+    """Returns the colours of a box: fill, stroke, text."""
+    return FAILED if box.failed else COLOURS[box.family]
 
 
 @dataclass(frozen=True)
@@ -120,7 +126,7 @@ class _Scene:
             details = weights
         more = [box.activation] if show.activations and box.activation else []
         more += ["trainable" if box.trainable else "frozen"] if show.trainable and box.trainable is not None else []
-        ink = COLOURS[box.family][2]
+        ink = colours_of(box)[2]
         lines = [(elide(name if show.names else kind, 12, True, WIDEST), 12.0, True, INK)]
         below = [" · ".join(map(clean, line)) for line in (details, more) if line]
         return lines + [(elide(text, 10, False, WIDEST), 10.0, False, ink) for text in below]
@@ -134,6 +140,9 @@ class _Scene:
         chips = {}
         for box in self.diagram.boxes:
             whole = self.show.shapes
+            if box.failed:
+                chips[box] = elide(f"failed on {box.failed}", 9, False, WIDEST)
+                continue
             if whole or self.show.dtype or not set(box.shapes) <= arriving[box]:
                 shown = list(zip(box.shapes, box.dtypes, strict=True))
                 texts = [shape_text(s, whole) + (f" {d}" if self.show.dtype else "") for s, d in shown]
@@ -258,10 +267,10 @@ class _Scene:
 
     def box_marks(self, box: Box) -> Iterator[Mark]:
         x, y, w, h = self.placed.boxes[box]
-        fill, stroke, _ = COLOURS[box.family]
+        fill, stroke, ink = colours_of(box)
         middle = x + w / 2
         yield Label("box", self.title(box))
-        yield Rectangle(x, y, w, h, 7, fill, stroke, 1.1)
+        yield Rectangle(x, y, w, h, 7, fill, stroke, 2.2 if box.failed else 1.1)
         lines = self.texts[box]
         base = y + h / 2 - (len(lines) - 1) * 7.1 + 4.2
         for i, (text, size, bold, colour) in enumerate(lines):
@@ -270,7 +279,7 @@ class _Scene:
             chip, at = self.chips[box], y - 9.5 if self.show.direction == "BT" else y + h - 4.5
             wide = measure(chip, 9) + 12
             yield Rectangle(middle - wide / 2, at, wide, 14, 7, "#ffffff", stroke, 0.8)
-            yield Text(middle, at + 10.3, chip, 9, False, QUIET)
+            yield Text(middle, at + 10.3, chip, 9, False, ink if box.failed else QUIET)
         if box in self.badges:
             badge = str(self.badges[box])
             wide = max(18.0, measure(badge, 9.5, True) + 10)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-
 from hornbeam.core.errors import describe, did_you_mean
 from hornbeam.core.layer import Layer
 from hornbeam.graph import tree

@@ -10,17 +10,20 @@ from torch import nn
 from torch.fx import Proxy
 
 from hornbeam.core import calls
+from hornbeam.core.errors import describe
 from hornbeam.core.layer import Layer
 from hornbeam.core.registry import custom_object_scope, public, snake_case
 from hornbeam.core.tracking import CONTAINERS, identifier
 from hornbeam.core.weights import raw
 from hornbeam.graph import symbolic, tree
+from hornbeam.graph.errors import trim
 from hornbeam.graph.graph import Graph
-from hornbeam.graph.lower import Lowered, failing_node, lower
+from hornbeam.graph.lower import Lowered, failing_call, lower
 from hornbeam.graph.node import Held
 from hornbeam.graph.verify import verify
 from hornbeam.layers.input import InputLayer
 from hornbeam.models.config import graph_config, graph_from_config
+from hornbeam.models.failures import given_wrongly, note_call
 from hornbeam.models.model import Model
 
 
@@ -169,6 +172,8 @@ class GraphModel(Model):
         if x is None and not self._child(ref.node.target).optional:
             raise ValueError(f"Model {self.name!r} was given None for its input {ref.node.name!r}, which is not optional.")
         if not isinstance(x, (torch.Tensor, symbolic.Symbol)):
+            if isinstance(x, (str, bytes, bool, int, float)):
+                raise TypeError(f"Model {self.name!r} takes tensors or arrays. Received for {ref.node.name!r}: {describe(x)}")
             return x
         fitted: Any = x
         shape = ref.spec.shape
@@ -188,13 +193,13 @@ class GraphModel(Model):
             self._masked[pattern] = self._lower_masked(pattern, masks)
         return self._masked[pattern].run(self, *flat, *(m for m in masks if m is not None))
 
-    def _explain(self, error: Exception) -> None:
-        for lowered in (self._lowered, *self._masked.values()):
-            node = failing_node(lowered, error)
-            if node is not None and node.source:
-                kind = "Layer" if node.kind == "module" else "Function"
-                error.add_note(f"{kind} {node.name!r} was called at {node.where()} when the model was made.")
-                return
+    def _explain(self, error: Exception, args: Any) -> Exception:
+        for lowered in (self._lowered, *self._masked.values()) if self._graph is not None else ():
+            found = failing_call(lowered, error)
+            if found is not None:
+                note_call(self, error, *found)
+                break
+        return given_wrongly(self, error, args)
 
     def _lower_masked(self, pattern: tuple[bool, ...], masks: list[Any]) -> Lowered:
         inputs = self._fresh_symbols()
@@ -479,9 +484,13 @@ class Functional(GraphModel):
     def __init__(self, inputs: Any = None, outputs: Any = None, name: str | None = None, **kwargs: Any) -> None:
         trainable = kwargs.pop("trainable", None)
         Layer.__init__(self, name=name, **kwargs)
-        graph = Graph.trace(inputs, outputs)
-        _check_names(self, graph)
-        self._take(graph)
+        try:
+            graph = Graph.trace(inputs, outputs)
+            _check_names(self, graph)
+            self._take(graph)
+        except Exception as error:
+            trim(error)
+            raise
         self.__dict__["_symbols"] = (inputs, outputs)
         self.__dict__["_makes_mask"] = any(getattr(v, "_keras_mask", None) is not None for v in tree.leaves(outputs))
         if trainable is False:

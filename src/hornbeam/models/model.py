@@ -13,6 +13,7 @@ from hornbeam.core.errors import did_you_mean
 from hornbeam.core.layer import Layer, layer_name
 from hornbeam.core.registry import custom_object_scope, public, serialize_keras_object
 from hornbeam.core.tracking import CONTAINERS
+from hornbeam.graph.errors import boundary
 from hornbeam.models import state_tree
 from hornbeam.training import compile as compiling
 from hornbeam.training import loop, on_batch, state, step
@@ -199,7 +200,7 @@ class Model(Layer):
 
     reset_state = reset_states
 
-    # -- training: plain functions, so that no frame stands between `fit` and the step
+    # -- training: plain functions, so that no frame stands between `loop.fit` and the step
 
     compiled: bool = False
     stop_training: bool = False
@@ -218,9 +219,9 @@ class Model(Layer):
     get_compile_config, compile_from_config = compiling.get_compile_config, compiling.compile_from_config
     metrics, metrics_names = property(compiling.metrics), property(compiling.metrics_names)
     reset_metrics, get_metrics_result = compiling.reset_metrics, compiling.get_metrics_result
-    fit, evaluate, predict = loop.fit, loop.evaluate, loop.predict
-    train_on_batch, test_on_batch = on_batch.train_on_batch, on_batch.test_on_batch
-    predict_on_batch = on_batch.predict_on_batch
+    fit, evaluate, predict = boundary(loop.fit), boundary(loop.evaluate), boundary(loop.predict)
+    train_on_batch, test_on_batch = boundary(on_batch.train_on_batch), boundary(on_batch.test_on_batch)
+    predict_on_batch = boundary(on_batch.predict_on_batch)
     get_training_state, set_training_state = state.get_training_state, state.set_training_state
     train_step, test_step, predict_step = step.train_step, step.test_step, step.predict_step
     compute_loss, compute_metrics = step.compute_loss, step.compute_metrics

@@ -13,6 +13,7 @@ from hornbeam.core.module import enclosing
 from hornbeam.core.registry import custom_object_scope, deserialize_keras_object, public, serialize_keras_object
 from hornbeam.graph import symbolic
 from hornbeam.graph.context import context, setting
+from hornbeam.graph.errors import trim
 from hornbeam.graph.graph import Graph
 from hornbeam.layers.input import InputLayer
 from hornbeam.models.functional import GraphModel
@@ -43,9 +44,13 @@ class Sequential(GraphModel):
         self.__dict__.update(_chain=[], _stale=True, _symbols=None, _last=None)
         if layers is not None and not isinstance(layers, (list, tuple)):
             raise TypeError(f"Sequential takes a list of layers. Received: {type(layers).__name__}. Write Sequential([layer]).")
-        for layer in layers or ():
-            self._append(layer)
-        self._refresh()
+        try:
+            for layer in layers or ():
+                self._append(layer)
+            self._refresh()
+        except Exception as error:
+            trim(error)
+            raise
 
     # -- the chain
 
@@ -56,7 +61,11 @@ class Sequential(GraphModel):
             TypeError: it is no layer or module.
             ValueError: a layer of that name is there already, or its input does not fit.
         """
-        self._append(layer)
+        try:
+            self._append(layer)
+        except Exception as error:
+            trim(error)
+            raise
 
     def append(self, layer: Any) -> Sequential:
         """Adds a layer at the end and returns the model, as torch's Sequential does."""

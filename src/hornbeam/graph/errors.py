@@ -1,0 +1,165 @@
+"""What an error tells: a first line that helps, and a traceback of the user's own lines.
+
+All of it happens when an exception passes; a call that succeeds pays nothing.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from hornbeam.graph import tree
+from hornbeam.graph.context import context, setting
+from hornbeam.graph.hints import hint
+from hornbeam.graph.node import _PACKAGE, _TORCH, Node, Ref, is_users
+
+_RAISE = dis.opmap["RAISE_VARARGS"]
+_PLAIN = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, AttributeError)
+_INFERENCE = _PACKAGE + "graph"
+_GENERATED = ("<hornbeam", "<eval_with_key", "<frozen", "<__")
+_filtering = [True]
+
+
+def set_filtering(value: bool) -> None:
+    """Says whether tracebacks show the user's lines only."""
+    _filtering[0] = value
+
+
+def trim(error: BaseException) -> None:
+    """Takes frames of Hornbeam and torch out of an error's traceback, unless that is switched off."""
+    if not _filtering[0] or torch.compiler.is_compiling():
+        return
+    kept = [t for t in _trace(error) if not _is_internal(t.tb_frame.f_code.co_filename)]
+    chain = None
+    for t in reversed(kept):
+        chain = types.TracebackType(chain, t.tb_frame, t.tb_lasti, t.tb_lineno)
+    error.__traceback__ = chain
+
+
+def boundary(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns a public function whose errors show the user's lines only."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            trim(error)
+            raise
+
+    return call
+
+
+def _is_internal(filename: str) -> bool:
+    return not is_users(filename) and not (filename.startswith("<") and not filename.startswith(_GENERATED))
+
+
+def _trace(error: BaseException) -> Iterator[types.TracebackType]:
+    trace = error.__traceback__
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
+
+
+def lead(error: Exception, what: str, shapes: str, hint: str = "") -> None:
+    """Puts what failed on which shapes before torch's own message; a message that somebody wrote with `raise` stays as it is."""
+    if type(error) not in _PLAIN or len(error.args) != 1 or not isinstance(error.args[0], str) or not _is_torchs(error):
+        return
+    error._led = True  # type: ignore[attr-defined]
+    own = error.args[0].strip()
+    first, _, rest = own.partition("\n")
+    stop = "." if hint and not first.endswith(".") else ""
+    error.args = (f"{what} cannot take {shapes}: {first}{stop}{hint}" + (rest and f"\n{rest}"),)
+
+
+def _is_torchs(error: Exception) -> bool:
+    """Whether torch wrote an error's message, and nothing was put before it yet."""
+    trace = list(_trace(error))
+    if not trace or hasattr(error, "_led"):
+        return False
+    last = trace[-1]
+    name = last.tb_frame.f_code.co_filename
+    if name.startswith((_TORCH, _INFERENCE)):
+        return True
+    return last.tb_frame.f_code.co_code[last.tb_lasti] != _RAISE
+
+
+def shapes_of(nest: Any) -> str:
+    """Returns the shapes in a call's arguments as words: "shape (2, 3)", "shapes (2, 3) and (4,)"."""
+    found = [str(shape_of(v)) for v in tree.leaves(nest) if shape_of(v) is not None]
+    if not found:
+        return "what it was given"
+    return f"shape {found[0]}" if len(found) == 1 else f"shapes {', '.join(found[:-1])} and {found[-1]}"
+
+
+def _shapes(nest: Any) -> list[tuple[Any, ...] | None]:
+    return [shape_of(v) for v in tree.leaves(nest)]
+
+
+def shape_of(value: Any) -> tuple[Any, ...] | None:
+    """Returns the shape of a tensor or a Ref, or None; an empty batch that stands for any is None in it."""
+    if type(value) is Ref:
+        return None if value.spec.is_number else value.spec.shape
+    if not hasattr(value, "shape"):
+        return None
+    shape = tuple(value.shape)
+    return (None, *shape[1:]) if context.scratch and shape[:1] == (0,) else shape
+
+
+def title(kind: str, name: str, target: Any) -> str:
+    """Returns what an error calls a call: "Layer 'a' (Dense)", "Function 'add'"."""
+    return f"Layer {name!r} ({type(target).__name__})" if kind == "module" else f"Function {name!r}"
+
+
+def explain(error: Exception, node: Node) -> Exception:
+    """Adds to an error which call failed, on which shapes, from which earlier calls and source lines."""
+    target, name, given = node.target, node.name, (node.args, node.kwargs)
+    part, taken = innermost(error, target) if node.kind == "module" else (target, None)
+    with setting(scratch=True):
+        if part is not target and taken is not None:
+            target, name, given = part, f"{name}/{path_of(target, part)}", taken
+        lead(error, title(node.kind, name, target), shapes_of(given), hint(target, _shapes(given), str(error)))
+    error.failing_call = node  # type: ignore[attr-defined]  # the outermost stays: it stands in the user's own graph
+    kind = "Layer" if node.kind == "module" else "Function"
+    lines = [f"{kind} {node.name!r} was called at {node.where() or 'an unknown line'} on:"]
+    lines += [f"  shape {r.spec.shape}, dtype {r.spec.dtype}{made_by(r)}" for r in node.visible_refs()]
+    error.add_note("\n".join(lines))
+    return error
+
+
+def made_by(ref: Ref) -> str:
+    """Returns ", made by 'conv' at file:line" for a value."""
+    return f", made by {ref.node.name!r}" + (f" at {ref.node.where()}" if ref.node.where() else "")
+
+
+def innermost(error: Exception, below: nn.Module) -> tuple[nn.Module, Any]:
+    """Returns the innermost module whose call an error came through, and its arguments; `below` itself where there is none."""
+    found: tuple[nn.Module, Any] = (below, None)
+    for t in _trace(error):
+        frame = t.tb_frame
+        if frame.f_code.co_name == "_call_impl" and isinstance(frame.f_locals.get("self"), nn.Module):
+            found = frame.f_locals["self"], frame.f_locals.get("args")
+    return found
+
+
+def path_of(root: nn.Module, module: nn.Module) -> str:
+    """Returns the path of a module in another one, layers by their names; its own name where it is not in there."""
+    for path, m in root.named_modules():
+        if m is module and path:
+            return shown_path(root, path)
+    return str(getattr(module, "name", None) or type(module).__name__)
+
+
+def shown_path(module: nn.Module, path: str) -> str:
+    """Returns a path of attributes with layers by their names: "encoder/block1/conv"."""
+    names = []
+    for key in path.split("."):
+        module = module._modules[key]  # type: ignore[assignment]
+        names.append(str(getattr(module, "name", None) or key))
+    return "/".join(names)
