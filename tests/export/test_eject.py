@@ -97,3 +97,37 @@ def test_a_layer_that_cannot_be_written_is_named(reason):
     layer = REFUSED[reason]()
     with pytest.raises(ValueError, match=f"cannot write layer '{layer.name}' of model '.*': {reason}"):
         keras.Model(inputs, layer(inputs)).to_source()
+
+
+def test_mixed_precision_is_autocast():
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Conv2D(4, 3, activation="relu", dtype="mixed_bfloat16")(inputs)
+    x = layers.GlobalAveragePooling2D(dtype="mixed_bfloat16")(layers.BatchNormalization(dtype="mixed_bfloat16")(x))
+    model = keras.Model(inputs, [layers.Dense(3, activation="softmax")(x), x])
+    x = torch.randn(2, 8, 8, 3)
+    model(x), shake(model)
+    source = model.to_source()
+    assert "with torch.autocast(x.device.type, torch.bfloat16):" in source
+    assert "Mixed precision is left to autocast" in source
+    made = run(source)["load"](model.state_dict())
+    assert [y.dtype for y in made(x)] == [torch.float32, torch.bfloat16]
+    assert_same(made(x), model(x), rtol=0.02, atol=0.02)
+    assert made.conv2d.kernel.dtype is torch.float32
+
+
+def test_layers_of_other_types_take_and_return_them():
+    inputs = keras.Input((4,))
+    hidden = layers.Dense(3, dtype="float64")(inputs)
+    model = keras.Model(inputs, layers.Dense(2)(hidden))
+    x = torch.randn(2, 4)
+    made = run(model.to_source())["load"](model.state_dict())
+    assert made.dense.kernel.dtype is torch.float64
+    assert_same(made(x), model(x))
+
+
+def test_what_an_ejected_model_does_otherwise_is_said():
+    inputs = keras.Input((4,))
+    x = layers.Dropout(0.5, seed=1)(layers.Dense(2, kernel_regularizer="l2")(inputs))
+    source = keras.Model(inputs, x).to_source()
+    assert "Penalties and constraints on weights" in source
+    assert "Random layers draw from torch's default generator" in source

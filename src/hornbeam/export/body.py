@@ -57,7 +57,6 @@ class Body:
         self.lines: list[Line] = []
         self.values: dict[Ref, Code] = {}
         self.uses: dict[Ref, int] = {}
-        self._functions: dict[int, str] = {}  # lines that call functions: "prefix" for f(x), "plain" for x.f() and operators
 
     def count(self, nodes: list[Node], results: list[Ref]) -> None:
         """Counts how often each value is taken, so that one taken once may stand inside the call that takes it."""
@@ -140,10 +139,9 @@ class Body:
         for ref in reversed(refs):
             if not self.lines or self.uses.get(ref) != 1 or self.lines[-1].outs != [Var(ref)] or self.lines[-1].pinned:
                 return
-            kind = self._functions.get(id(self.lines[-1]))
-            right = self.lines[-1].right
+            kind, right = self.lines[-1].inline, self.lines[-1].right
             size = sum(len(p) if type(p) is str else 8 for p in right)
-            if kind is None or size > room or (kind == "prefix" and node.kind != "function"):
+            if not kind or size > room or (kind == "prefix" and node.kind != "function"):
                 return
             room -= size
             self.values[ref] = right
@@ -195,7 +193,7 @@ class Body:
         self.lines.append(Line(outs, right, names, about))  # type: ignore[arg-type]
         if node.kind == "function":
             prefix = type(right[0]) is str and right[0].startswith(("torch.", "F.", "keras."))
-            self._functions[id(self.lines[-1])] = "prefix" if prefix else "plain"
+            self.lines[-1].inline = "prefix" if prefix else "plain"
 
     def about(self, node: Node) -> str:
         """The class that a node calls."""

@@ -62,6 +62,7 @@ class Line:
         targets: for a loop: the names of what varies.
         target: written left of `=` in place of the values (`x[0] = ...`).
         pinned: whether it has effects beyond its results.
+        inline: how it may stand inside the call that takes its result: a "prefix" f(x), "plain" as x.f() or operators; or "".
     """
 
     outs: list[Var | None]
@@ -73,6 +74,7 @@ class Line:
     targets: tuple[str, ...] = ()
     target: Code = ()
     pinned: bool = False
+    inline: str = ""
 
     def uses(self) -> list[Var]:
         """The values taken from outside, in order of appearance."""

@@ -87,7 +87,7 @@ def _form(lines: list[Line]) -> tuple[Any, list[Var], list[Hole]]:
     def walk(line: Line) -> Any:
         before = place(line.carried[0]) if line.carried else None
         if line.carried:
-            known[line.carried[1]] = ("carried", id(line) and len(known))
+            known[line.carried[1]] = ("carried", len(known))
         inner = tuple(walk(one) for one in line.body)
         shown = tuple(map(piece, line.target)), tuple(map(piece, line.right))
         for v in line.outs:

@@ -13,6 +13,7 @@ from torch import nn
 
 from hornbeam.core import registry
 from hornbeam.core.errors import did_you_mean
+from hornbeam.core.layer import Layer
 from hornbeam.export import source_functional, source_loop, source_sequential, source_subclassing, source_torch
 from hornbeam.export.file import File
 from hornbeam.export.naming import identifier as clean
@@ -147,6 +148,8 @@ _WRITERS = {"functional": _functional, "sequential": _sequential, "subclassing":
 def _header(style: str, view: View) -> list[str]:
     """The lines of a file's docstring: what it is, and what a recording froze."""
     lines = [f"A model {style}, as hornbeam.to_source writes it."]
+    if style == "in plain PyTorch":
+        lines += _differences(view.module)
     reads = getattr(view.graph, "reads", [])
     if isinstance(view.graph, Trace) and style != "in plain PyTorch":
         lines.append("It was written from a recording of the original in inference mode.")
@@ -154,3 +157,16 @@ def _header(style: str, view: View) -> list[str]:
         lines.append("A recording froze what the original does where it looks at values of tensors:")
         lines += [f"- {clean(os.path.basename(name))}, line {line}" for name, line in reads]
     return lines
+
+
+def _differences(module: nn.Module) -> list[str]:
+    """What an ejected model does otherwise than the original."""
+    layers = [m for m in module.modules() if isinstance(m, Layer)]
+    found = []
+    if any(m.dtype_policy.name.startswith("mixed_") for m in layers):
+        found.append("Mixed precision is left to autocast, which chooses the type of each function by itself.")
+    if any(m.activity_regularizer is not None or any(s.regularizer or s.constraint for s in m._specs.values()) for m in layers):
+        found.append("Penalties and constraints on weights, and penalties on activity, are no part of a plain module.")
+    if any(getattr(m, "seed", None) is not None for m in layers):
+        found.append("Random layers draw from torch's default generator, also those that had a seed of their own.")
+    return found

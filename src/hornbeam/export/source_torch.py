@@ -20,7 +20,7 @@ from hornbeam.export.layout import wrapped
 from hornbeam.export.modules import module_arguments
 from hornbeam.export.naming import Names, class_name, identifier, literal, quoted
 from hornbeam.export.own import CannotWrite
-from hornbeam.export.parts import View, name_of
+from hornbeam.export.parts import View, name_of, title
 from hornbeam.export.scope import name_values, text, written
 from hornbeam.export.templates import Template, class_source, template_for
 from hornbeam.export.tensors import tensor
@@ -43,6 +43,7 @@ class Writer:
         self.file = file
         self.classes: dict[str, str] = {}  # class text without its name -> name
         self.reads: dict[tuple[str, int], None] = {}
+        self.half: str | None = None
         self._named: dict[int, tuple[str, Any]] = {}
 
     def define(self, wanted: str, body: str) -> str:
@@ -232,6 +233,7 @@ class ModuleClass:
     def __init__(self, writer: Writer, view: View, nodes: list[Node]) -> None:
         self.writer, self.view, self.nodes = writer, view, nodes
         self.ties: list[str] = []
+        self.half: str | None = None
         self.calls: dict[str, list[Node]] = {}
         for node in nodes:
             if node.kind == "module":
@@ -241,6 +243,7 @@ class ModuleClass:
             if node.kind == "module":
                 self.calls.setdefault(node.target, []).append(node)
         self.body = TorchBody(writer.file.objects, view, self.calls)
+        self.body.casts = writer.half is None
 
     def define(self, wanted: str, forward: bool = True) -> str:
         """Writes the class and returns its name."""
@@ -271,7 +274,7 @@ class ModuleClass:
             elif not _has_state(child) and (path in self.body.inlined or not self._is_called(path)):
                 continue
             else:
-                right = self._written(child, path)
+                right = code(self._written(child, path), _of_its_dtype(child))
             seen[id(child)] = place
             left = place if place.startswith(f"{owner}.") else None
             line = f"{left} = {text(right, {})}" if left else f"{owner}.add_module({quoted(key)}, {text(right, {})})"
@@ -329,14 +332,17 @@ class ModuleClass:
             fallback = "x" if len(graph.inputs) == 1 else f"x_{i + 1}"
             named[Var(ref)] = names.take(identifier(wanted.get(ref) or fallback))
         parameters = [named[Var(ref)] for ref in graph.inputs]
-        lines, returned = self._lines(graph, named)
         traced = graph.in_training if isinstance(graph, Trace) else None
         made = [f"    def forward({', '.join(['self', *parameters])}):"]
+        indent = 2
+        if self.half is not None:
+            made.append(f"        with torch.autocast({parameters[0]}.device.type, torch.{self.half}):")
+            indent = 3
+        lines = self._lines(graph, dict(named), indent)
         if traced is not None:
             other = {Var(r): named[Var(mine)] for r, mine in zip(traced.inputs, graph.inputs, strict=True)}
-            inner, result = self._lines(traced, other)
-            made += ["        if self.training:", *("    " + line for line in inner), "    " + result]
-        return [*made, *lines, returned]
+            made += ["    " * indent + "if self.training:", *self._lines(traced, other, indent + 1)]
+        return [*made, *lines]
 
     def _parameter_names(self) -> dict[Ref, str | None]:
         """The names that the inputs would best have: the user's, or those in the signature of a traced module."""
@@ -353,7 +359,8 @@ class ModuleClass:
                 found[value] = name
         return found
 
-    def _lines(self, graph: Graph, named: dict[Var, str]) -> tuple[list[str], str]:
+    def _lines(self, graph: Graph, named: dict[Var, str], indent: int) -> list[str]:
+        """The lines of a `forward`, with its return."""
         body = self.body
         nodes = list(graph.calls())
         body.lines = []
@@ -361,15 +368,36 @@ class ModuleClass:
         body.count(ordered, graph.outputs)
         for node in ordered:
             self.view.refuse(node, partial(body.add, node))
-        result = nest_code(graph.output_nest, body.take)
+        result = nest_code(graph.output_nest, self._returned)
         results = [p for p in result if type(p) is Var]
         lines = without_dead(body.lines, results)
         if lines and len(result) == 1 and lines[-1].outs == [result[0]] and not lines[-1].target:
             result = lines.pop().right
             results = [p for p in result if type(p) is Var]
         name_values(lines, named, results, {"self"})
-        returned = [wrapped(f"        return {text(result, named)}")]
-        return [one for line in written(lines, named, 2) for one in line.split("\n")], "\n".join(returned)
+        returned = wrapped("    " * indent + f"return {text(result, named)}")
+        return [one for line in [*written(lines, named, indent), returned] for one in line.split("\n")]
+
+    def _returned(self, value: Any) -> Code:
+        made = self.body.take(value)
+        if self.half is not None and type(value) is Ref and "float" in value.spec.dtype:
+            return code(made, f".to(torch.{value.spec.dtype})")
+        return made
+
+
+def _of_its_dtype(child: Any) -> str:
+    """What follows a layer's constructor where its weights are no float32."""
+    if not isinstance(child, Layer) or getattr(child, "graph", None) is not None or child.variable_dtype == "float32":
+        return ""
+    return f".to(torch.{child.variable_dtype})" if child._parameters else ""
+
+
+def _half_type(module: nn.Module) -> str | None:
+    """The half type in which layers of mixed precision compute, where there are some."""
+    found = {m.compute_dtype for m in module.modules() if isinstance(m, Layer) and m.dtype_policy.name.startswith("mixed_")}
+    if len(found) > 1:
+        raise ValueError(f"to_source cannot write {title(module)}: its layers compute in {' and '.join(sorted(found))}.")
+    return next(iter(found), None)
 
 
 def _has_state(module: nn.Module) -> bool:
@@ -407,10 +435,12 @@ def write(file: File, view: View) -> Writer:
     """Writes a module, and all that it holds, as classes of the file, with a function `load`."""
     writer = Writer(file)
     module = view.module
+    writer.half = _half_type(module)
     made = ModuleClass(writer, view, list(view.graph.calls()))
+    made.half = writer.half
     made.ties = ties(module)
-    title = _title(module)
-    name = made.define("Model" if title == "Part" else title)
+    wanted = _title(module)
+    name = made.define("Model" if wanted == "Part" else wanted)
     writer.reads.update(dict.fromkeys(getattr(view.graph, "reads", ())))
     file.objects.need("torch")
     file.definitions.append(_LOAD.format(name=name))

@@ -91,6 +91,8 @@ class TorchBody(Body):
         """Returns the expression of an argument."""
         if type(value) is Ref:
             return super().take(self.resolve(value))
+        if type(value) is _Cast:
+            return code(super().take(self.resolve(value.ref)), f".to(torch.{value.dtype})")
         if type(value) is ByMode:
             if (value.training, value.inference) == (True, False):
                 return ("self.training",)
@@ -129,23 +131,34 @@ class TorchBody(Body):
             except _NotInline:
                 pass
         template = template_for(child)
+        args = self._cast(child, node.args)
         if template is not None and template.activation is not None:
             raw = Node("module", node.target, node.name)
             raw.outputs, raw.structure = node.outputs, node.structure
             self.uses[Ref(raw, 0)] = 1
-            self.write(raw, node.args, _for_template(template, kwargs))
-            self._functions[id(self.lines[-1])] = "plain"
+            self.write(raw, args, _for_template(template, kwargs))
+            self.lines[-1].inline = "plain"
             self._activate(raw, node, template.activation)
         elif template is not None:
-            self.write(node, node.args, _for_template(template, kwargs))
+            self.write(node, args, _for_template(template, kwargs))
         elif type(child).__module__.startswith("torch.nn."):
-            self.write(node, node.args, kwargs)
+            self.write(node, args, kwargs)
         elif getattr(child, "graph", None) is not None:
             given = [v for v in tree.leaves(node.args) if v is not None]
             self.write(node, (*given, *(v for v in tree.leaves(kwargs.get("mask")) if v is not None)), {})
         else:
-            args = tuple(v for v in tree.leaves(node.args) if type(v) is Ref)
-            self.write(node, args, {k: v for k, v in kwargs.items() if type(v) is Ref})
+            tensors = tuple(v for v in tree.leaves(args) if type(v) in (Ref, _Cast))
+            self.write(node, tensors, {k: v for k, v in kwargs.items() if type(v) is Ref})
+
+    def _cast(self, child: Any, args: Any) -> Any:
+        """The arguments of a layer as it takes them: floats in the type in which it computes."""
+        if not self.casts or not isinstance(child, Layer) or not child.autocast or getattr(child, "graph", None) is not None:
+            return args
+        kind = child.compute_dtype
+        wrong = lambda v: type(v) is Ref and "float" in v.spec.dtype and v.spec.dtype != kind  # noqa: E731
+        return tree.map_leaves(lambda v: _Cast(v, kind) if wrong(v) else v, args)
+
+    casts = True
 
     def _activate(self, raw: Node, node: Node, activation: Any) -> None:
         x = SymbolicTensor(raw.outputs[0].shape, raw.outputs[0].dtype)
@@ -207,6 +220,13 @@ def _for_template(template: Template, kwargs: dict[str, Any]) -> dict[str, Any]:
     """The keyword arguments that a template's class takes."""
     takes = template.name in ("BatchNormalization", "RNN", "Bidirectional", "TimeDistributed")
     return {k: v for k, v in kwargs.items() if takes and k in ("mask", "initial_state")}
+
+
+class _Cast:
+    """A value in another type."""
+
+    def __init__(self, ref: Ref, dtype: str) -> None:
+        self.ref, self.dtype = ref, dtype
 
 
 class _NotInline(Exception):
