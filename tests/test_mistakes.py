@@ -6,6 +6,7 @@ path, both shapes, what made the offending input, the line of the user's source,
 
 from __future__ import annotations
 
+import pickle
 import traceback
 
 import numpy as np
@@ -598,3 +599,15 @@ def test_the_last_error_shown_is_drawn(monkeypatch):
 def test_an_error_without_a_graph_is_not_drawn():
     with pytest.raises(ValueError, match="KeyError does not come from a call in a graph"):
         plot_model(KeyError("a"), to_file=None)
+
+
+def test_errors_of_deep_graphs_can_be_pickled():
+    h = Input((3,))
+    for _ in range(1500):
+        h = h + 1
+    raised = caught_from(lambda: h @ torch.ones(9, 2))
+    again = pickle.loads(pickle.dumps(raised))
+    assert str(again) == str(raised)
+    x = Input((3,))
+    raised = caught_from(lambda: Model(x, Dense(2)(x))(torch.ones(2, 9)))
+    assert str(pickle.loads(pickle.dumps(raised))) == str(raised)

@@ -26,6 +26,23 @@ _GENERATED = ("<hornbeam", "<eval_with_key", "<frozen", "<__")
 _filtering = [True]
 
 
+class Failure:
+    """Which call raised an error. Where the error is pickled or copied, it stays behind: a graph is too deep for that.
+
+    Attributes:
+        node: the call.
+        model: the model that was running, or None where a graph was being built.
+        shapes: the shapes that the call was given.
+    """
+
+    def __init__(self, node: Node | None = None, model: Any = None, shapes: list[Any] | None = None) -> None:
+        self.node, self.model = node, model
+        self.shapes = shapes or [r.spec.shape for r in (node.visible_refs() if node else ()) if not r.spec.is_number]
+
+    def __reduce__(self) -> Any:
+        return Failure, ()
+
+
 def set_filtering(value: bool) -> None:
     """Says whether tracebacks show the user's lines only."""
     _filtering[0] = value
@@ -125,7 +142,7 @@ def explain(error: Exception, node: Node) -> Exception:
         if part is not target and taken is not None:
             target, name, given = part, f"{name}/{path_of(target, part)}", taken
         lead(error, title(node.kind, name, target), shapes_of(given), hint(target, _shapes(given), str(error)))
-    error.failing_call = node  # type: ignore[attr-defined]  # the outermost stays: it stands in the user's own graph
+    error.failure = Failure(node)  # type: ignore[attr-defined]  # the outermost stays: it stands in the user's own graph
     kind = "Layer" if node.kind == "module" else "Function"
     lines = [f"{kind} {node.name!r} was called at {node.where() or 'an unknown line'} on:"]
     lines += [f"  shape {r.spec.shape}, dtype {r.spec.dtype}{made_by(r)}" for r in node.visible_refs()]

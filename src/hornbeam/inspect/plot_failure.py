@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from hornbeam.graph.errors import Failure
 from hornbeam.graph.graph import Graph, calls_behind
 from hornbeam.graph.node import Node
 from hornbeam.inspect.plot_diagram import Diagram, diagram_of
@@ -25,16 +26,16 @@ def failure_diagram(error: BaseException | None, expand_nested: bool = False, la
     """
     error = error if error is not None else getattr(sys, "last_value", None)
     found = error
-    while found is not None and not hasattr(found, "failing_call"):
+    while found is not None and getattr(getattr(found, "failure", None), "node", None) is None:
         found = found.__cause__ or found.__context__
     if found is None:
         what = "There was no error yet" if error is None else f"{type(error).__name__} does not come from a call in a graph"
         raise ValueError(f"plot_model draws models, and errors of calls on symbolic tensors or in functional models. {what}.")
-    node: Node = found.failing_call
-    model = getattr(found, "failing_model", None)
+    failure: Failure = found.failure  # type: ignore[attr-defined]
+    model, node = failure.model, failure.node
+    assert node is not None
     diagram = diagram_of(model if model is not None else _Unfinished(), expand_nested, layer_range, graph=_graph(model, node))
-    shapes = getattr(found, "failing_shapes", None) or [r.spec.shape for r in node.visible_refs() if not r.spec.is_number]
-    text = ", ".join(shape_text(s, True) for s in shapes) or "what it was given"
+    text = ", ".join(shape_text(s, True) for s in failure.shapes) or "what it was given"
     for box in diagram.boxes:
         box.failed = text if box.node is node else ""
     return diagram

@@ -18,11 +18,10 @@ class InputMisfit(ValueError, RuntimeError):
 
 def note_call(model: Any, error: Exception, node: Node, values: dict[Ref, Any]) -> None:
     """Adds to an error which call of a model failed, where the user wrote it, and where its inputs come from."""
-    error.failing_call, error.failing_model = node, model  # type: ignore[attr-defined]
     target = model._child(node.target) if node.kind == "module" else node.target
     held = lambda v: values.get(v) if type(v) is Ref else model._held(v.path) if hasattr(v, "path") else v  # noqa: E731
     given = [v for v in map(held, tree.leaves((node.args, node.kwargs))) if isinstance(v, torch.Tensor)]
-    error.failing_shapes = [tuple(v.shape) for v in given]  # type: ignore[attr-defined]
+    error.failure = errors.Failure(node, model, [tuple(v.shape) for v in given])  # type: ignore[attr-defined]
     if node.kind != "module" or not hasattr(target, "_inbound_nodes"):
         root = context.root if context.root is not None and context.depth > 1 else model
         name = ("" if root is model else errors.path_of(root, model) + "/") + node.name
