@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import subprocess
 import sys
 from typing import Any
@@ -15,6 +16,7 @@ from hornbeam import tree
 def run(source: str) -> dict[str, Any]:
     """Executes a generated file and returns what it defines."""
     names: dict[str, Any] = {"__name__": "generated"}
+    linecache.cache["generated.py"] = (len(source), None, source.splitlines(keepends=True), "generated.py")
     exec(compile(source, "generated.py", "exec"), names)
     return names
 

@@ -7,7 +7,20 @@ import torch
 
 import hornbeam as keras
 from export.running import assert_same, is_formatted, run, shake
-from export.zoo import ZOO, data_for, inception, resnet, siamese, three_dense, unet
+from export.zoo import (
+    ZOO,
+    data_for,
+    deep,
+    frozen,
+    functions_as_layers,
+    inception,
+    mask_through_a_function,
+    masked_nested,
+    resnet,
+    siamese,
+    three_dense,
+    unet,
+)  # fmt: skip
 from hornbeam import layers
 
 
@@ -95,6 +108,7 @@ model = keras.Sequential(
 REFUSED = {
     inception: "branches after 'max_pooling2d.*', whose result 'conv2d.*' and 'conv2d.*' take",
     siamese: r"it has 2 inputs \('left', 'right'\)",
+    mask_through_a_function: "a mask reaches 'lstm.*' through the function 'mul'",
     unet: "branches after 'conv2d.*', whose result",
 }
 
@@ -103,6 +117,21 @@ REFUSED = {
 def test_a_sequential_cannot_hold_every_model(build):
     with pytest.raises(ValueError, match=REFUSED[build]):
         build().to_source(style="sequential")
+
+
+@pytest.mark.parametrize(
+    "build", [three_dense, deep, frozen, functions_as_layers, masked_nested], ids=lambda build: build.__name__
+)
+def test_sequential(build):
+    model = build()
+    source = model.to_source(style="sequential")
+    made = run(source)["model"]
+    data = data_for(model)
+    model(data), shake(model)
+    made.set_weights(model.get_weights())
+    assert list(made.state_dict()) == list(model.state_dict())
+    assert_same(made(data), model(data))
+    assert not is_formatted(source)
 
 
 def test_a_layer_called_twice_is_no_sequence():

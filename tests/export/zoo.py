@@ -149,9 +149,38 @@ def nested():
     return keras.Model(outer_in, encoder(layers.concatenate([left, right])), name="outer")
 
 
+def masked_nested():
+    ids, steps = keras.Input((5,), dtype="int32"), keras.Input((5, 4))
+    reader = keras.Model(steps, layers.LSTM(3)(layers.Dense(4)(steps)), name="reader")
+    return keras.Model(ids, layers.Dense(2)(reader(layers.Embedding(9, 4, mask_zero=True)(ids))))
+
+
+def mask_through_a_function():
+    ids = keras.Input((5,), dtype="int32")
+    return keras.Model(ids, layers.LSTM(3)(layers.Embedding(9, 4, mask_zero=True)(ids) * 2))
+
+
+def halve(x):
+    return x / 2
+
+
+def functions_as_layers():
+    inputs = keras.Input((4,))
+    x = layers.Lambda(halve)(layers.Lambda(lambda t: t * 2 + 1)(inputs))
+    x = F.gelu(torch.relu(layers.Dense(4)(x))[:, :3]) * 2
+    return keras.Model(inputs, layers.Dense(2, activation=torch.tanh)(x))
+
+
+def frozen():
+    inputs = keras.Input((4,))
+    base = keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.BatchNormalization()], name="base")
+    base.trainable = False
+    return keras.Model(inputs, layers.Dense(1)(base(inputs)))
+
+
 ZOO = [
     inception, image_and_text, three_dense, deep, resnet, unet, siamese, transformer, torch_functions, masked_lstm, gru_tagger,
-    arithmetic, nested,
+    arithmetic, nested, masked_nested, mask_through_a_function, functions_as_layers, frozen,
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hornbeam.export.folding import Function
+from hornbeam.export.layout import wrapped
 from hornbeam.export.naming import Names, class_name, identifier
 from hornbeam.export.objects import Objects
 
@@ -95,4 +96,11 @@ class File:
 
 
 def _sorted(lines: Any) -> list[str]:
-    return sorted(lines, key=lambda line: (line.startswith("from"), line))
+    """Import lines in order, those from one module as one."""
+    plain = sorted(line for line in lines if not line.startswith("from "))
+    found: dict[str, list[str]] = {}
+    for line in lines:
+        if line.startswith("from "):
+            module, _, names = line.removeprefix("from ").partition(" import ")
+            found.setdefault(module, []).append(names)
+    return [*plain, *(wrapped(f"from {m} import {', '.join(sorted(found[m]))}") for m in sorted(found))]

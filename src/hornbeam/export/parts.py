@@ -126,10 +126,14 @@ def why_no_sequence(view: View) -> str | None:
         for ref in dict.fromkeys(node.visible_refs()):
             takers.setdefault(ref, []).append(repr(node.name))
     branch = next(((r, t) for r, t in takers.items() if len(t) > 1), None)
-    value, seen = graph.inputs[0], set()
+    value, seen, function = graph.inputs[0], set(), None
     for node in nodes:
         taken = tree.leaves((node.args, {k: v for k, v in node.kwargs.items() if k not in node.passed}))
         refs = [v for v in taken if type(v) is Ref]
+        if node.kind == "function":
+            function = node.name
+        if node.passed and function is not None:
+            return f"a mask reaches {node.name!r} through the function {function!r}, and a layer made of a function hands none on"
         if node.kind == "module" and node.target in seen:
             return f"layer {node.name!r} is called more than once, and a Sequential calls each layer once"
         if branch is not None and branch[0] == value:
