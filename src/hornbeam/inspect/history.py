@@ -7,22 +7,19 @@ import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hornbeam.core.errors import describe, did_you_mean
-from hornbeam.inspect import plot_write
 from hornbeam.inspect.history_scene import RATE, TRAIN, VALIDATION, Curve, Panel, scene, value_text
 from hornbeam.inspect.plot_scene import Mark
 from hornbeam.inspect.plot_text import clean
+from hornbeam.inspect.plot_write import Drawing
 from hornbeam.metrics.direction import grows
 
-FORMATS = ("png", "svg", "pdf", "html")
 
-
-class Chart:
+class Chart(Drawing):
     """Drawn curves. In a notebook they show themselves.
 
     Args:
@@ -31,40 +28,14 @@ class Chart:
         dpi: the resolution of the PNG; 96 draws one pixel for one of the SVG's.
     """
 
+    maker = "plot_history"
+
     def __init__(self, panels: list[Panel], title: str, subtitle: str, dpi: float = 200) -> None:
         self.panels, self.title, self.subtitle, self.dpi = panels, clean(title), subtitle, dpi
 
     @cached_property
     def marks(self) -> list[Mark]:
-        """The rectangles, paths and texts that they are made of."""
         return scene(self.panels, self.title, self.subtitle)
-
-    @cached_property
-    def svg(self) -> str:
-        """The picture as SVG."""
-        return plot_write.svg(self.marks, self.title)
-
-    def to_bytes(self, kind: str) -> bytes:
-        """Returns the picture as the content of a "png", "svg", "pdf" or "html" file."""
-        if kind == "png":
-            return plot_write.png(self.marks, self.title, self.dpi)
-        if kind == "pdf":
-            return plot_write.pdf(self.marks, self.title)
-        return (plot_write.html(self.marks, self.title) if kind == "html" else self.svg).encode()
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the picture to a file, in the format that the name ends with; PNG where it has no ending.
-
-        Raises:
-            ValueError: the name ends with something else.
-        """
-        kind = os.path.splitext(os.fspath(path))[1].lower().removeprefix(".") or "png"
-        if kind not in FORMATS:
-            raise ValueError(f"plot_history writes {', '.join(f'.{f}' for f in FORMATS)}. Received: to_file={os.fspath(path)!r}")
-        Path(path).write_bytes(self.to_bytes(kind))
-
-    def _repr_svg_(self) -> str:
-        return self.svg
 
     def __repr__(self) -> str:
         return f"<Chart of {', '.join(p.title for p in self.panels)}>"

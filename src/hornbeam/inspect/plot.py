@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from hornbeam.core.errors import did_you_mean
-from hornbeam.inspect import plot_dot, plot_write
+from hornbeam.inspect import plot_dot
 from hornbeam.inspect.plot_diagram import Diagram, diagram_of, fold
 from hornbeam.inspect.plot_failure import failure_diagram
 from hornbeam.inspect.plot_libraries import library
 from hornbeam.inspect.plot_scene import Mark, Show, scene
 from hornbeam.inspect.plot_text import clean
+from hornbeam.inspect.plot_write import Drawing
 
-FORMATS = ("png", "svg", "pdf", "html", "dot")
 DIRECTIONS = ("TB", "BT", "LR", "RL")
 SPLINES = ("ortho", "curved", "polyline", "spline", "line", "true", "false", "none")
 MANY = 80  # boxes above which equal neighbouring groups are drawn once, unless `fold` says
 
 
-class Picture:
+class Picture(Drawing):
     """A drawn model. In a notebook it shows itself.
 
     Args:
@@ -32,41 +31,19 @@ class Picture:
         dpi: the resolution of the PNG; 96 draws one pixel for one of the SVG's.
     """
 
+    maker, formats = "plot_model", (*Drawing.formats, "dot")
+
     def __init__(self, diagram: Diagram, show: Show, dpi: float = 200) -> None:
         self.diagram, self.show, self.dpi = diagram, show, dpi
         self.title = clean(diagram.title)
 
     @cached_property
     def marks(self) -> list[Mark]:
-        """The rectangles, paths and texts that it is made of."""
         return scene(self.diagram, self.show)
-
-    @cached_property
-    def svg(self) -> str:
-        """The picture as SVG."""
-        return plot_write.svg(self.marks, self.title)
 
     def to_bytes(self, kind: str) -> bytes:
         """Returns the picture as the content of a "png", "svg", "pdf", "html" or "dot" file."""
-        if kind == "png":
-            return plot_write.png(self.marks, self.title, self.dpi)
-        if kind == "pdf":
-            return plot_write.pdf(self.marks, self.title)
-        if kind == "html":
-            return plot_write.html(self.marks, self.title).encode()
-        return (plot_dot.dot(self.diagram, self.show, self.dpi) if kind == "dot" else self.svg).encode()
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the picture to a file, in the format that the name ends with; PNG where it has no ending.
-
-        Raises:
-            ValueError: the name ends with something else.
-        """
-        kind = _kind_of(path)
-        Path(path).write_bytes(self.to_bytes(kind))
-
-    def _repr_svg_(self) -> str:
-        return self.svg
+        return plot_dot.dot(self.diagram, self.show, self.dpi).encode() if kind == "dot" else super().to_bytes(kind)
 
     def __repr__(self) -> str:
         return f"<Picture of {self.title!r}: {len(self.diagram.boxes)} boxes, {len(self.diagram.edges)} edges>"
@@ -111,7 +88,7 @@ def plot_model(
     >>> plot_model(model, to_file=None)
     <Picture of 'small': 2 boxes, 1 edges>
     """
-    if to_file is not None and _kind_of(to_file) == "png":
+    if to_file is not None and Picture.format_of(to_file) == "png":
         library("resvg_py")
     _check("rankdir", rankdir, DIRECTIONS)
     _check("splines", str(splines).lower(), SPLINES)
@@ -160,13 +137,6 @@ def _diagram(model: Any, expand_nested: bool, folded: bool | None, layer_range: 
     draw = failure_diagram if model is None or isinstance(model, BaseException) else diagram_of
     diagram = draw(model, expand_nested, layer_range)
     return fold(diagram) if folded or (folded is None and len(diagram.boxes) > MANY) else diagram
-
-
-def _kind_of(path: str | os.PathLike[str]) -> str:
-    ending = os.path.splitext(os.fspath(path))[1].lower().removeprefix(".") or "png"
-    if ending not in FORMATS:
-        raise ValueError(f"plot_model writes {', '.join(f'.{f}' for f in FORMATS)}. Received: to_file={os.fspath(path)!r}")
-    return ending
 
 
 def _check(argument: str, value: Any, known: tuple[str, ...]) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+from functools import cached_property
 from html import escape
+from pathlib import Path as FilePath
 from typing import Any
 
 from hornbeam.inspect.plot_libraries import library
@@ -12,6 +15,65 @@ from hornbeam.inspect.plot_text import FAMILIES, FONTS, covered, measure
 
 LARGEST_PNG = 50e6  # pixels
 LARGEST_PAGE = 14000.0  # points: a PDF page ends at 14,400
+
+
+class Drawing:
+    """A picture made of marks: its formats, its files, how a notebook shows it. Subclasses say which marks.
+
+    Attributes:
+        title: what it shows, in a line.
+        dpi: the resolution of the PNG; 96 draws one pixel for one of the SVG's.
+        maker: the function that draws it, for errors.
+        formats: the file formats it can be written in.
+    """
+
+    title: str
+    dpi: float
+    maker: str
+    formats: tuple[str, ...] = ("png", "svg", "pdf", "html")
+
+    @cached_property
+    def marks(self) -> list[Mark]:
+        """The rectangles, paths and texts that it is made of."""
+        raise NotImplementedError
+
+    @cached_property
+    def svg(self) -> str:
+        """The picture as SVG."""
+        return svg(self.marks, self.title)
+
+    def to_bytes(self, kind: str) -> bytes:
+        """Returns the picture as the content of a file of one of its formats."""
+        if kind == "png":
+            return png(self.marks, self.title, self.dpi)
+        if kind == "pdf":
+            return pdf(self.marks, self.title)
+        return (html(self.marks, self.title) if kind == "html" else self.svg).encode()
+
+    @classmethod
+    def format_of(cls, path: str | os.PathLike[str]) -> str:
+        """Returns the format that a file's name ends with; "png" where it has no ending.
+
+        Raises:
+            ValueError: the name ends with something else.
+        """
+        kind = os.path.splitext(os.fspath(path))[1].lower().removeprefix(".") or "png"
+        if kind not in cls.formats:
+            known = ", ".join(f".{f}" for f in cls.formats)
+            raise ValueError(f"{cls.maker} writes {known}. Received: to_file={os.fspath(path)!r}")
+        return kind
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the picture to a file, in the format that the name ends with; PNG where it has no ending.
+
+        Raises:
+            ValueError: the name ends with something else.
+        """
+        kind = self.format_of(path)
+        FilePath(path).write_bytes(self.to_bytes(kind))
+
+    def _repr_svg_(self) -> str:
+        return self.svg
 
 
 def svg(marks: list[Mark], title: str) -> str:
