@@ -161,6 +161,7 @@ _TEMPLATES: dict[str, Callable[[Any], Template | None]] = {
 }  # fmt: skip
 
 
+@cache
 def class_source(name: str) -> dict[str, str]:
     """Returns the source of a class of `plain.py`, and before it that of everything it uses there, by name.
 
