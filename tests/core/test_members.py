@@ -87,3 +87,34 @@ def test_masks_of_listed_inputs_are_seen_when_ready() -> None:
     assert getattr(join([a, b]), "_keras_mask", None) is None
     a._keras_mask = b._keras_mask = torch.tensor([[True, True, False, False]] * 2)  # type: ignore[attr-defined]
     assert torch.equal(join([a, b])._keras_mask, a._keras_mask)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("name", ["loss", "optimizer", "history", "graph", "cost", "profile", "output"])
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_child_may_have_the_name_of_a_class_attribute(name: str, listed: bool) -> None:
+    class Net(keras.Model):
+        def __init__(self) -> None:
+            super().__init__()
+            setattr(self, name, layers.Dense(2) if not listed or name == "output" else [layers.Dense(2)])
+
+        def call(self, x: torch.Tensor) -> torch.Tensor:
+            child = getattr(self, name)
+            return child(x) if isinstance(child, layers.Dense) else child[0](x)
+
+    net = Net()
+    assert net(torch.ones(1, 3)).shape == (1, 2)
+    assert len(list(net.parameters())) == 2
+    twin = copy.deepcopy(net)
+    assert getattr(twin, name) is dict(twin.named_children())[name] is not getattr(net, name)
+    setattr(net, name, None)
+    assert getattr(net, name, None) is None
+    assert not list(net.parameters())
+
+
+def test_a_child_cannot_have_the_name_of_a_property() -> None:
+    model = keras.Model()
+    for name in ("losses", "weights", "layers", "dtype"):
+        with pytest.raises(AttributeError, match=f"{name} is a property: give this Dense another"):
+            setattr(model, name, layers.Dense(2))
+    model.layers = [layers.Dense(2)]  # the habit of torch users: what the property gives is the same
+    assert len(model.layers) == 1

@@ -191,12 +191,17 @@ class WeightedModule(nn.Module):
         elif hasattr(value, "update_state") and hasattr(value, "reset_state"):
             self._metrics.append(value)
         if isinstance(value, nn.Module):
+            _check_free(type(self), name, value)
             d.pop(name, None)
-        elif name in d["_modules"] and value is not None:
-            del d["_modules"][name]
+        elif name in d["_modules"]:
+            d.pop(name, None)
+            if value is not None:
+                del d["_modules"][name]
         if name == "call" and callable(value):
             d["forward"] = value
         super().__setattr__(name, value)
+        if name in d["_modules"] and not isinstance(getattr(type(self), name, self), (property, nn.Module)):
+            d[name] = value  # a class attribute, such as `loss`, would be found before the child
 
     def _adopt(self, name: str, value: Variable) -> bool:
         """Registers a weight under the attribute's name: one of this layer's own, or a Variable made by itself."""
@@ -473,3 +478,11 @@ def _named_buffers(module: nn.Module) -> Any:
 
 def unique(values: Any) -> list[Any]:
     return list({id(v): v for v in values if v is not None and not (isinstance(v, torch.Tensor) and is_lazy(v))}.values())
+
+
+def _check_free(cls: type, name: str, value: nn.Module) -> None:
+    """Raises where a child's name is a property, which would be found in its place."""
+    found = getattr(cls, name, None)
+    listed = name == "layers" and isinstance(value, tracking.CONTAINERS)  # the property gives what is in it
+    if isinstance(found, property) and found.fset is None and name not in ("input", "output") and not listed:
+        raise AttributeError(f"{cls.__name__}.{name} is a property: give this {type(value).__name__} another attribute's name.")
