@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
@@ -79,7 +80,8 @@ def check(make, form, compile_args, fit_args):
 
 
 def case(form, fit=None, **compile_args):
-    return pytest.param(form, compile_args, fit or {}, id=f"{form}: {compile_args}{' weights' if fit else ''}"[:120])
+    name = re.sub(r" at 0x\w+", "", f"{form}: {compile_args}{' weights' if fit else ''}")
+    return pytest.param(form, compile_args, fit or {}, id=name[:120])
 
 
 def of_pairs():
