@@ -56,6 +56,15 @@ def test_a_layer_inside_a_nested_model_is_reached_by_its_path():
     assert set(reached.state_dict()) <= set(model.state_dict())
 
 
+def test_what_comes_after_a_tap_is_left_out():
+    model = classifier()
+    reached = model.tap("backbone/block1")
+    assert [n.name for n in reached.get_layer("backbone").graph.nodes] == ["pixels", "block1"]
+    both = model.tap(["backbone/block1", "head"])
+    assert "block2" in [n.name for n in both.get_layer("backbone").graph.nodes]
+    assert [n.name for n in both.graph.nodes] == ["image", "backbone", "flat", "head"]
+
+
 def test_functions_have_names_too():
     model = classifier()
     reached = model.tap(["backbone/relu", "tanh"])
@@ -87,6 +96,20 @@ def test_a_nested_model_that_is_called_twice():
     left, right = model.tap(["tower:0/block1", "tower:1/block1"])([IMAGES, other])
     assert torch.equal(left, inner.tap("block1")(IMAGES))
     assert torch.equal(right, inner.tap("block1")(other))
+
+
+def test_other_places_in_the_calls_of_one_nested_model():
+    inner = backbone("tower")
+    a, b = Input((8, 8, 3), name="a"), Input((8, 8, 3), name="b")
+    model = Model([a, b], inner(a) - inner(b))
+    other = IMAGES + 1
+    left, right, whole = model.tap(["tower:0/block1", "tower:1/block2", "tower:1"])([IMAGES, other])
+    assert torch.equal(left, inner.tap("block1")(IMAGES))
+    assert torch.equal(right, inner.tap("block2")(other))
+    assert torch.equal(whole, inner(other))
+    first, last = model.tap(["tower:0/block1", "sub"])([IMAGES, other])
+    assert torch.equal(first, left)
+    assert torch.equal(last, model([IMAGES, other]))
 
 
 def test_the_nest_of_names_is_the_nest_of_outputs():

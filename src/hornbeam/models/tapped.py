@@ -11,11 +11,13 @@ from torch import nn
 
 from hornbeam.core.errors import describe, did_you_mean
 from hornbeam.graph import tree
-from hornbeam.graph.edit import split_index
-from hornbeam.graph.node import Node
+from hornbeam.graph.edit import new_input, split_index
+from hornbeam.graph.graph import calls_behind
+from hornbeam.graph.node import Node, Out, Ref
 from hornbeam.graph.record import record
+from hornbeam.graph.symbolic import symbols_in
 from hornbeam.inspect.given import arguments_of
-from hornbeam.models.editing import Again, again, model_like, one_call, runs_graph, untouched
+from hornbeam.models.editing import Again, again, known_graph, model_like, one_call, runs_graph, untouched
 from hornbeam.models.functional import GraphModel
 
 
@@ -56,7 +58,7 @@ def tap(module: nn.Module, names: Any, index: int | None = None, inputs: Any = N
         return made
     model: Any = module
     with untouched(model):
-        sources, _, found, keys = _reach(model, flat)
+        sources, _, found, keys = _reach(model, flat, False)
         return model_like(model, sources, tree.pack(paths, found), keys, None)
 
 
@@ -66,38 +68,52 @@ def _path(name: Any, index: int | None) -> str:
     return name if index is None else f"{name}:{index}"
 
 
-def _reach(model: GraphModel, paths: list[str]) -> tuple[Any, Any, list[Any], dict[int, str]]:
+def _reach(model: GraphModel, paths: list[str], whole: bool) -> tuple[Any, Any, list[Any], dict[int, str]]:
     """Records a model anew so that the values at some paths come out of the nested models around them.
+
+    Args:
+        model: the model.
+        paths: paths in it.
+        whole: whether its own outputs are needed, too.
 
     Returns:
         inputs, outputs, the values at the paths, and keys for the nested models that were opened.
     """
     wanted = []
-    deeper: dict[int, list[str]] = {}
+    deeper: dict[str, list[str]] = {}  # by nested model: all its calls go through one that gives all that is wanted of any
     for path in paths:
         first, _, rest = path.partition("/")
         node = one_call(model, first)
-        wanted.append((id(node), rest))
-        if rest and rest not in deeper.setdefault(id(node), []):
+        wanted.append((node, rest))
+        if rest:
             _check_opens(model, node, path)
-            deeper[id(node)].append(rest)
-    keys: dict[int, str] = {}
+            deeper.setdefault(node.target, [])
+        if rest and rest not in deeper[node.target]:
+            deeper[node.target].append(rest)
+    needed = {n.target for n in _needed(model, wanted, whole) if n.kind == "module"}
+    opened = {target: _opened(model._child(target), rests, target in needed) for target, rests in deeper.items()}
     inner: dict[tuple[int, str], Any] = {}
-    opened: dict[Any, Any] = {}
 
     def through(made: Again, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         node = made.node
-        rests = deeper[id(node)]
-        place = (node.target, *rests)
-        if place not in opened:
-            opened[place] = _opened(made.target, rests)
-            keys[id(opened[place])] = node.target
-        result, values = opened[place](*args, **kwargs)
-        inner.update({(id(node), rest): value for rest, value in zip(rests, values, strict=True)})
-        return result
+        result, values = opened[node.target](*args, **kwargs)
+        inner.update({(id(node), rest): value for rest, value in zip(deeper[node.target], values, strict=True)})
+        if symbols_in(result):
+            return result
+        dead = lambda v: new_input(node.outputs[v.index], node.name) if type(v) is Out else v  # noqa: E731
+        return tree.map_leaves(dead, node.structure)  # nothing needs it: what comes after is left out of the model
 
-    sources, outputs, given = again(model, dict.fromkeys(deeper, through), "tap")
-    return sources, outputs, [inner[place] if place[1] else given[place[0]] for place in wanted], keys
+    calls = [n for n in known_graph(model).calls() if n.kind == "module" and n.target in deeper]
+    sources, outputs, given = again(model, dict.fromkeys(map(id, calls), through), "tap")
+    keys = {id(module): target for target, module in opened.items()}
+    return sources, outputs, [inner[id(node), rest] if rest else given[id(node)] for node, rest in wanted], keys
+
+
+def _needed(model: GraphModel, wanted: list[tuple[Node, str]], whole: bool) -> list[Node]:
+    """The calls whose own results the wanted values come from."""
+    values = [r for node, rest in wanted if rest for r in node.refs()]
+    values += [Ref(node, i) for node, rest in wanted if not rest for i in range(len(node.outputs))]
+    return calls_behind([*values, *(known_graph(model).outputs if whole else ())])
 
 
 def _check_opens(model: GraphModel, node: Node, path: str) -> None:
@@ -105,12 +121,12 @@ def _check_opens(model: GraphModel, node: Node, path: str) -> None:
         raise ValueError(f"Model {model.name!r}: {node.name!r} in {path!r} is a {node.kind}; there is nothing inside it.")
 
 
-def _opened(module: Any, paths: list[str]) -> Any:
-    """A nested module that gives its own result and the values at paths inside it."""
+def _opened(module: Any, paths: list[str], whole: bool) -> Any:
+    """A nested module that gives its own result, if that is needed, and the values at paths inside it."""
     if not runs_graph(module):
         return Tapped(module, paths, keep_result=True)
-    sources, outputs, found, keys = _reach(module, paths)
-    return model_like(module, sources, (outputs, found), keys, module.name)
+    sources, outputs, found, keys = _reach(module, paths, whole)
+    return model_like(module, sources, (outputs if whole else (), found), keys, module.name)
 
 
 class Tapped(nn.Module):
