@@ -379,3 +379,13 @@ def test_bfloat16_weights_as_arrays() -> None:
     assert values[0].dtype == np.float32
     layer.set_weights(values)
     assert layer.kernel.dtype is torch.bfloat16
+
+
+@pytest.mark.parametrize("function", ["min", "max", "mean", "sum", "std", "median", "argmax", "any", "sort", "transpose"])
+def test_functions_of_numpy_take_weights(function):
+    weight, array = keras.Variable([[1.0, 4.0], [3.0, 2.0]]), np.array([[1.0, 4.0], [3.0, 2.0]], "float32")
+    found = getattr(np, function)(weight)
+    assert not isinstance(found, torch.Tensor)
+    np.testing.assert_array_equal(found, getattr(np, function)(array))
+    np.testing.assert_array_equal(np.concatenate([weight, array]), np.concatenate([array, array]))
+    np.testing.assert_array_equal(np.mean(weight, axis=0, keepdims=True), array.mean(0, keepdims=True))

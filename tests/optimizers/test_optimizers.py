@@ -298,6 +298,17 @@ W = nn.Parameter(torch.ones(2))
         (lambda: optimizers.LossScaleOptimizer(SGD(), clipnorm=1.0), ValueError, "set it on the inner optimizer"),
         (lambda: optimizers.LossScaleOptimizer("sgd"), TypeError, "wraps an optimizer"),
         (lambda: optimizers.MultiOptimizer(3), TypeError, "OptimizerMap or a callable"),
+        (lambda: optimizers.MultiOptimizer(optimizers.LossScaleOptimizer(SGD())), ValueError, "cannot hold a LossScale"),
+        (
+            lambda: optimizers.OptimizerMap(SGD(), {".*": optimizers.MultiOptimizer(SGD())}),
+            ValueError,
+            "cannot hold a MultiOptimizer. Give it plain",
+        ),
+        (
+            lambda: optimizers.MultiOptimizer(lambda _: optimizers.LossScaleOptimizer(SGD())).build([W]),
+            ValueError,
+            "cannot hold a LossScaleOptimizer",
+        ),
         (lambda: SGD().apply([torch.ones(2)]), ValueError, r"is not built: call `build"),
         (lambda: SGD().apply([None], [W]), ValueError, "no gradient for any variable"),
         (lambda: SGD().apply([torch.ones(2)] * 2, [W]), ValueError, "got 2 gradients for 1 variables"),
@@ -388,6 +399,22 @@ def test_a_multi_optimizer_lists_the_optimizers_of_its_map() -> None:
     assert variable.tolist() == [0.5, 0.5]
     assert int(rest.iterations) == 0
     copy.deepcopy(optimizer).load_state_dict(optimizer.state_dict())
+
+
+def test_a_multi_optimizer_takes_one_optimizer_for_all() -> None:
+    only, variable = SGD(0.5), Variable(torch.ones(2))
+    optimizer = optimizers.MultiOptimizer(only)
+    optimizer.apply([torch.ones(2)], [variable])
+    assert optimizer.optimizers == [only]
+    assert variable.tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("make", [SGD, Adam, optimizers.Muon])
+def test_update_step_of_one_variable_needs_no_context(make: Any) -> None:
+    optimizer, variable = make(), Variable(torch.ones(2, 2))
+    optimizer.build([variable])
+    optimizer.update_step(torch.ones(2, 2), variable, 0.5)
+    assert (variable < 1).all()
 
 
 @pytest.mark.oracle

@@ -22,6 +22,7 @@ from hornbeam.core import dtype as dtypes
 from hornbeam.core import registry
 from hornbeam.core.clean import clean_context, is_clean
 from hornbeam.core.errors import did_you_mean
+from hornbeam.graph import tree
 from hornbeam.graph.context import context
 
 
@@ -259,6 +260,11 @@ class Variable(nn.Parameter, metaclass=_VariableMeta):
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:  # type: ignore[override]
         return np.asarray(self.numpy(), dtype=dtype)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """NumPy's functions take weights as arrays; `np.min(weight)` would call the tensor's own `min` with NumPy's arguments."""
+        array = lambda v: v.numpy() if isinstance(v, Variable) else v  # noqa: E731
+        return function(*tree.map_leaves(array, args), **tree.map_leaves(array, kwargs))
 
     def detach(self) -> torch.Tensor:
         """Returns the value without its gradient, a plain tensor; `nn.Parameter(weight)` gets what it asks for, its own type."""

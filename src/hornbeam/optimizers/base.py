@@ -306,7 +306,8 @@ class Optimizer(Surrounding, Configurable):
     def update_step(self, gradient: Tensor, variable: Tensor, learning_rate: Any) -> None:
         """Updates one variable; in a subclass, this may be overridden instead of `update`."""
         rate = learning_rate if isinstance(learning_rate, Tensor) and _is_compiling() else float(learning_rate)
-        self.update(self._parts([self._index_of(variable)])[0], [gradient], rate, int(self.iterations) + 1)
+        with torch.no_grad():
+            self.update(self._parts([self._index_of(variable)])[0], [gradient], rate, int(self.iterations) + 1)
 
     def _update_each(self, part: Part, grads: list[Tensor], rate: Scalar) -> None:
         rate = rate if isinstance(rate, Tensor) else torch.tensor(rate)

@@ -12,6 +12,7 @@ from torch import Tensor
 from hornbeam.core import registry
 from hornbeam.core.errors import describe
 from hornbeam.optimizers.base import Optimizer
+from hornbeam.optimizers.loss_scale import LossScaleOptimizer
 from hornbeam.optimizers.state import path_of
 
 
@@ -31,6 +32,7 @@ class OptimizerMap(MutableMapping):  # type: ignore[type-arg]
     def __init__(self, default_optimizer: Optimizer, optimizer_map: dict[str, Optimizer] | None = None) -> None:
         if not isinstance(default_optimizer, Optimizer):
             raise TypeError(f"default_optimizer of OptimizerMap must be an optimizer. Received: {describe(default_optimizer)}")
+        _check_member(default_optimizer)
         self._default_optimizer, self._map = default_optimizer, {}  # type: ignore[var-annotated]
         for pattern, optimizer in (optimizer_map or {}).items():
             self[pattern] = optimizer
@@ -53,6 +55,7 @@ class OptimizerMap(MutableMapping):  # type: ignore[type-arg]
             raise ValueError(f"The OptimizerMap has {pattern!r} already, with {self._map[pattern]!r}. Delete that first.")
         if not isinstance(optimizer, Optimizer):
             raise ValueError(f"The OptimizerMap holds optimizers. Received: {describe(optimizer)}")
+        _check_member(optimizer)
         self._map[pattern] = optimizer
 
     def __delitem__(self, pattern: str) -> None:
@@ -84,7 +87,7 @@ class MultiOptimizer(Optimizer):
     """Gives each variable to the optimizer that a map or a function chooses for it.
 
     Args:
-        optimizer_map: an `OptimizerMap`, or a callable that returns an optimizer for a variable.
+        optimizer_map: an `OptimizerMap`, a callable that returns an optimizer for a variable, or one optimizer for all.
         loss_scale_factor: what `scale_loss` multiplies the loss by; gradients are divided by it.
         name: a name.
 
@@ -99,10 +102,12 @@ class MultiOptimizer(Optimizer):
 
     def __init__(
         self,
-        optimizer_map: OptimizerMap | Callable[[Tensor], Optimizer],
+        optimizer_map: OptimizerMap | Callable[[Tensor], Optimizer] | Optimizer,
         loss_scale_factor: float | None = None,
         name: str | None = None,
     ) -> None:
+        if isinstance(optimizer_map, Optimizer):
+            optimizer_map = OptimizerMap(optimizer_map)
         if not callable(optimizer_map):
             raise TypeError(f"MultiOptimizer takes an OptimizerMap or a callable. Received: {describe(optimizer_map)}")
         self.optimizer_map = optimizer_map
@@ -133,6 +138,7 @@ class MultiOptimizer(Optimizer):
             if not isinstance(chosen, Optimizer):
                 name = path_of(variable, i)
                 raise ValueError(f"optimizer_map of {self.name} returned no optimizer for {name!r} but {describe(chosen)}.")
+            _check_member(chosen)
             if all(chosen is not o for o in self.optimizers):
                 self.optimizers.append(chosen)
             shares.setdefault(id(chosen), []).append(i)
@@ -181,3 +187,12 @@ class MultiOptimizer(Optimizer):
         var_list, var_names = list(var_list or ()), list(var_names or ())
         for optimizer in known:
             optimizer.exclude_from_weight_decay(var_list, var_names)
+
+
+def _check_member(optimizer: Optimizer) -> None:
+    """Raises where an optimizer would never see the loss that it has to scale, or would choose once more."""
+    if isinstance(optimizer, (LossScaleOptimizer, MultiOptimizer)):
+        raise ValueError(
+            f"A MultiOptimizer cannot hold a {type(optimizer).__name__}. "
+            f"Give it plain optimizers, and wrap the whole in a LossScaleOptimizer where the loss is to be scaled."
+        )
