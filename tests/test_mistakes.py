@@ -146,9 +146,9 @@ def grey_images_without_channels():
     Conv2D(4, 3, name="conv")(Input((28, 28)))
 
 
-@mistake(ValueError, "Conv2D layer 'conv': its window of (5, 5) does not fit", "(None, 3, 3, 1)", notes=("called at {line}",))
+@mistake(ValueError, "Conv2D layer 'conv': its window of (5, 5) does not fit", "(None, 4, 4, 1)", notes=("called at {line}",))
 def a_window_larger_than_the_image():
-    Conv2D(4, 5, name="conv")(Input((3, 3, 1)))
+    Conv2D(4, 5, name="conv")(Input((4, 4, 1)))
 
 
 @mistake(ValueError, "Layer 'conv' (Conv2D) expects size 3 on axis 3", "(None, 3, 32, 32)", "Channels seem to be on axis 1",
@@ -157,6 +157,11 @@ def channels_first_into_channels_last():
     conv = Conv2D(4, 3, name="conv")
     conv(Input((32, 32, 3)))
     conv(Input((3, 32, 32)))
+
+
+@mistake(ValueError, "Conv2D layer 'conv'", "(5, 5) does not fit", "(None, 3, 32, 32)", "data_format='channels_first'")
+def channels_first_and_a_large_window():
+    Conv2D(4, 5, name="conv")(Input((3, 32, 32)))
 
 
 @mistake(RuntimeError, "Layer 'Conv2d' (Conv2d) cannot take shape (None, 32, 32, 3)", "channels first: x.permute(0, 3, 1, 2)",
@@ -560,6 +565,12 @@ def test_an_input_that_does_not_fit_is_both_errors():
         model(torch.ones(2, 4))
     with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
         model(torch.ones(2, 4))
+
+
+def test_a_compiled_model_says_it_too():
+    model = torch.compile(Sequential([Input((3,)), Dense(4, name="hidden")]), backend="eager")
+    with pytest.raises(ValueError, match=r"Layer 'hidden' \(Dense\) expects size 3 on axis -1, but its input has shape \(2, 5\)"):
+        model(torch.ones(2, 5))
 
 
 def test_an_unknown_axis_takes_the_size_that_a_function_needs():

@@ -422,6 +422,8 @@ def note(layer: Any, error: Exception, args: Any) -> Exception:
     Returns:
         the error, or the one to be raised in its place.
     """
+    if torch.compiler.is_compiling():
+        return error
     error = layer._explain(error, args)
     root = layer if context.root is None or context.depth == 1 else context.root
     part, given = errors.innermost(error, layer)

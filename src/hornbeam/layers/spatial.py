@@ -80,7 +80,11 @@ class SpatialLayer(Layer):
 
     def _checked_sizes(self, sizes: Sequence[Any], shape: Sequence[Any], window: tuple[int, ...]) -> Sequence[Any]:
         if any(s is not None and s <= 0 for s in sizes):
-            raise ValueError(f"{self._title()}: its window of {window} does not fit into an input of shape {tuple(shape)}.")
+            first = self._channels_last and len(shape) == self.rank + 2 and shape[1] in (1, 3)
+            raise ValueError(
+                f"{self._title()}: its window of {window} does not fit into an input of shape {tuple(shape)}."
+                + (" Channels seem to be on axis 1: give the layer data_format='channels_first'." if first else "")
+            )
         return sizes
 
     def _remedy(self, shape: tuple[int | None, ...]) -> str:

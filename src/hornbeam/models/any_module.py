@@ -8,6 +8,7 @@ from torch import nn
 
 from hornbeam.core.errors import describe, unknown_arguments
 from hornbeam.core.registry import snake_case
+from hornbeam.graph.errors import boundary
 from hornbeam.models.model import Model
 from hornbeam.training import compile as compiling
 from hornbeam.training import loop
@@ -48,6 +49,7 @@ class TorchModel(Model):
         return self.module(*inputs) if isinstance(inputs, (list, tuple)) else self.module(inputs)
 
 
+@boundary
 def fit(module: nn.Module, x: Any = None, y: Any = None, **arguments: Any) -> Any:
     """Trains any torch module, in place.
 
@@ -69,6 +71,7 @@ def fit(module: nn.Module, x: Any = None, y: Any = None, **arguments: Any) -> An
     return model.fit(x, y, **rest)
 
 
+@boundary
 def evaluate(module: nn.Module, x: Any = None, y: Any = None, **arguments: Any) -> Any:
     """Returns the loss and the metrics of any torch module on data: a number, a list, or with `return_dict=True` a dictionary.
 
@@ -85,6 +88,7 @@ def evaluate(module: nn.Module, x: Any = None, y: Any = None, **arguments: Any) 
     return model.evaluate(x, y, **rest)
 
 
+@boundary
 def predict(module: nn.Module, x: Any, **arguments: Any) -> Any:
     """Returns the outputs of any torch module for data, as NumPy arrays in the outputs' nest.
 
