@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -71,3 +73,52 @@ def test_custom_objects_in_a_map_of_optimizers() -> None:
     config = keras.optimizers.OptimizerMap(default_optimizer=Slow(0.5)).get_config()
     made = keras.optimizers.OptimizerMap.from_config(config, custom_objects={"Slow": Slow})
     assert isinstance(made.default_optimizer, Slow)
+
+
+class Handing(keras.Model):
+    """Hands its arguments on, and has one of its own."""
+
+    def __init__(self, *args: Any, extra: int = 1, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.extra = extra
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "extra": self.extra}
+
+
+class Named(keras.Model):
+    def __init__(self, inputs: Any, outputs: Any, name: str | None = None) -> None:
+        super().__init__(inputs, outputs, name=name)
+
+
+class Wide(keras.Model):
+    def __init__(self, width: int = 3) -> None:
+        x = keras.Input((3,))
+        super().__init__(x, layers.Dense(width)(x))
+        self.width = width
+
+
+class Wider(Wide):
+    """Has its constructor from its parent."""
+
+
+@pytest.mark.parametrize("kind", [Handing, Named])
+def test_a_subclass_that_takes_a_graph_comes_back_from_its_config(kind: Any) -> None:
+    x = keras.Input((3,))
+    model = kind(x, layers.Dense(2)(x), name="mine")
+    if kind is Handing:
+        model.extra = 4
+    model.trainable = False
+    again = kind.from_config(model.get_config())
+    assert type(again) is kind
+    assert (again.name, again.trainable, again.output_shape) == ("mine", False, (None, 2))
+    assert getattr(again, "extra", None) == getattr(model, "extra", None)
+    assert type(keras.models.clone_model(model)) is kind
+
+
+@pytest.mark.parametrize("kind", [Wide, Wider])
+def test_a_subclass_that_makes_its_graph_comes_back_by_its_arguments(kind: Any) -> None:
+    again = kind.from_config(kind(5).get_config())
+    assert type(again) is kind
+    assert again.output_shape == (None, 5)
+    assert type(keras.models.clone_model(again)) is Functional

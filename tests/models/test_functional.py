@@ -291,3 +291,13 @@ def test_a_layer_set_as_an_attribute_afterwards_gives_its_key() -> None:
     model.head = dense
     assert list(model.state_dict()) == ["head.kernel", "head.bias"]
     assert model(torch.ones(1, 2)).shape == (1, 3)
+
+
+def test_a_list_for_keys_that_are_not_sorted_is_refused() -> None:
+    a, b = keras.Input((1,)), keras.Input((1,))
+    model = keras.Model({"right": a, "left": b}, a - b)
+    one, zero = torch.ones(1, 1), torch.zeros(1, 1)
+    assert model({"right": one, "left": zero}).item() == 1
+    with pytest.raises(ValueError, match="keys 'right', 'left'"):
+        model([one, zero])
+    assert keras.Model({"a": a, "b": b}, a - b)([one, zero]).item() == 1

@@ -15,7 +15,7 @@ from hornbeam.core.registry import deserialize_keras_object
 from hornbeam.graph import tree
 from hornbeam.graph.symbolic import symbols_in
 from hornbeam.layers.input import InputLayer
-from hornbeam.models.functional import Functional, GraphModel
+from hornbeam.models.functional import Functional, GraphModel, takes_graph
 from hornbeam.models.sequential import Sequential
 
 
@@ -81,7 +81,8 @@ def clone_model(
     else:
         _check_same_nest(model, inputs)
     outputs = graph.replay(symbols_in(inputs), child, tensor, masks=True)
-    return _compiled_as(model, Functional(inputs, outputs, name=model.name))
+    kind = type(model) if isinstance(model, Functional) and takes_graph(type(model)) else Functional
+    return _compiled_as(model, kind(inputs=inputs, outputs=outputs, name=model.name))
 
 
 def _compiled_as(model: Any, made: Any) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import types
+from inspect import Parameter
 from typing import Any
 
 import torch
@@ -160,6 +162,11 @@ class GraphModel(Model):
             )
         else:
             flat = [inputs] if isinstance(inputs, torch.Tensor) else tree.leaves(inputs)
+            if isinstance(nest, dict) and len(flat) == len(refs) > 1 and list(nest) != tree.sorted_keys(nest):
+                raise ValueError(
+                    f"Model {self.name!r} takes a dictionary with the keys {', '.join(map(repr, nest))}. Received: a "
+                    f"{type(inputs).__name__}, which leaves open what belongs to which key."
+                )
         if len(flat) != len(refs):
             raise ValueError(
                 f"Model {self.name!r} takes {len(refs)} input(s) ({', '.join(map(repr, self._input_names()))}). "
@@ -497,9 +504,8 @@ class Functional(GraphModel):
             self.trainable = False
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the model's config in Keras's form; a subclass with its own constructor answers with its arguments."""
-        own_constructor = type(self) is not Functional and "__init__" in type(self).__dict__
-        return super().get_config() if own_constructor else graph_config(self)
+        """Returns the model's config in Keras's form; a subclass that is not made from a graph answers with its arguments."""
+        return graph_config(self) if takes_graph(type(self)) else super().get_config()
 
     def get_build_config(self) -> dict[str, Any]:
         """Returns no shape: the graph has them all."""
@@ -512,7 +518,21 @@ class Functional(GraphModel):
             return super().from_config(config, custom_objects)
         with custom_object_scope(custom_objects or {}):
             inputs, outputs = graph_from_config(config)
-        return cls(inputs, outputs, name=config.get("name"), trainable=config.get("trainable", True))
+        more = {k: v for k, v in config.items() if k not in _OF_GRAPH}
+        made = cls(inputs=inputs, outputs=outputs, name=config.get("name"), **more)
+        if not config.get("trainable", True):
+            made.trainable = False
+        return made
+
+
+_OF_GRAPH = frozenset(("name", "trainable", "layers", "input_layers", "output_layers", "dtype"))
+
+
+def takes_graph(cls: type) -> bool:
+    """Returns whether a class is made from `inputs` and `outputs`, or hands all its arguments on."""
+    parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+    kinds = {p.kind for p in parameters}
+    return {"inputs", "outputs"} <= {p.name for p in parameters} or {Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD} <= kinds
 
 
 def become_functional(cls: type) -> None:
@@ -525,5 +545,3 @@ def become_functional(cls: type) -> None:
     if Model in cls.__bases__:
         cls.__bases__ = tuple(Functional if b is Model else b for b in cls.__bases__)
     Layer.__init_subclass__.__func__(cls)  # type: ignore[attr-defined]
-
-

@@ -96,13 +96,14 @@ class Model(Layer):
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
         """Makes a model from what `get_config` returned."""
-        if "input_layers" in config and cls.__init__ is Model.__init__:
-            from hornbeam.models.functional import Functional, become_functional
+        if "input_layers" in config:
+            from hornbeam.models.functional import Functional, become_functional, takes_graph
 
             if cls is Model:
                 return Functional.from_config(config, custom_objects)
-            become_functional(cls)
-            return Functional.from_config.__func__(cls, config, custom_objects)  # type: ignore[attr-defined]
+            if takes_graph(cls):
+                become_functional(cls)
+                return Functional.from_config.__func__(cls, config, custom_objects)  # type: ignore[attr-defined]
         with custom_object_scope(custom_objects or {}):
             return super().from_config(config)
 
@@ -245,5 +246,3 @@ def _flat(module: nn.Module) -> Iterator[nn.Module]:
             yield from _flat(child)
         else:
             yield child
-
-
