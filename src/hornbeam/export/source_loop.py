@@ -192,7 +192,8 @@ class Loop:
 
     def _train(self, losses: Any, metrics: Any, penalty: list[str], optimizer: str, rate: str | None) -> str:
         history = self.model.history
-        epochs = (history.params or {}).get("epochs", 1) if history is not None else 1
+        ran = (history.params or {}) if history is not None else {}
+        epochs, size, shuffle = ran.get("epochs", 1), ran.get("batch_size") or 32, ran.get("shuffle", True)
         many_in = len(self.view.graph.inputs) > 1
         keyed = isinstance(self.view.graph.input_nest, dict) and self.view.own
         many_out = len(losses) > 1 or len(self.view.graph.outputs) > 1
@@ -200,7 +201,8 @@ class Loop:
             "model(*(part[rows] for part in x))" if many_in else "model(x[rows])")  # fmt: skip
         count = "len(next(iter(x.values())))" if keyed else "len(x[0])" if many_in else "len(x)"
         lines = [
-            f"def train(model, x, y, epochs={epochs}, batch_size=32, shuffle=True, weights_of_samples=None, validation=None):",
+            f"def train(model, x, y, epochs={epochs}, batch_size={size}, shuffle={shuffle}, weights_of_samples=None, "
+            "validation=None):",
             '    """Trains the model as `fit` did, and returns the loss and the metrics of each epoch.',
             "",
             f"    x: {self._described_inputs(keyed, many_in)}. y: "

@@ -71,8 +71,9 @@ def fit(
     prepare(self, source, held_out)
     steps = steps_per_epoch or source.steps
     hooks = CallbackList(
-        callbacks, add_history=True, add_progbar=verbose != 0, model=self, verbose=verbose, epochs=epochs, steps=steps
-    )
+        callbacks, add_history=True, add_progbar=verbose != 0, model=self, verbose=verbose, epochs=epochs, steps=steps,
+        batch_size=getattr(source, "batch_size", None), shuffle=bool(shuffle),
+    )  # fmt: skip
     display, each, stream = _display(hooks), hooks.each["train"], stream_of(self)
     run = self.__dict__["_run"] = Run(initial_epoch, source, hooks, stream, source.head())
     logs: Any = None
