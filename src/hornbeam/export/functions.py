@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from hornbeam import ops
 from hornbeam.export.code import Code, Var, code, joined
+from hornbeam.losses.arguments import NEVER_A_LABEL
 
 _BINARY = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**", "matmul": "@", "and": "&",
@@ -179,7 +180,7 @@ def arguments(args: tuple[Any, ...], kwargs: dict[str, Any], take: Take) -> Code
 _USUAL = {
     "approximate": "none", "keepdim": False, "dilation": 1, "ceil_mode": False, "return_indices": False, "padding": 0,
     "inplace": False, "count_include_pad": True, "divisor_override": None, "attn_mask": None, "dropout_p": 0.0,
-    "is_causal": False, "scale": None, "enable_gqa": False, "out": None,
+    "is_causal": False, "scale": None, "enable_gqa": False, "out": None, "ignore_index": NEVER_A_LABEL,
 }  # fmt: skip
 _SPLAT = frozenset(("permute", "view", "reshape", "expand", "repeat", "tile"))
 _NAMED = {"scaled_dot_product_attention": (3, ("attn_mask", "dropout_p", "is_causal"))}
