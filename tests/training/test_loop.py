@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from hornbeam import losses, metrics, optimizers
+from hornbeam import config, losses, metrics, optimizers
+from hornbeam.core import settings
 from hornbeam.core.random import set_random_seed
 from hornbeam.layers.dense import Dense
 from hornbeam.layers.input import Input
@@ -522,3 +523,42 @@ def test_what_cannot_be_compiled_runs_eagerly_and_says_so():
     with pytest.warns(UserWarning, match=r"trains without torch.compile: Unsupported.*test_loop.py:\d+: return super") as caught:
         assert np.isfinite(model.fit(X, Y, epochs=2, verbose=0).history["loss"][1])
     assert len(caught) == 1
+
+
+def test_limits_of_epochs_and_steps_hold_for_whole_programs(monkeypatch):
+    x, y = np.ones((40, 3), "float32"), np.ones((40, 1), "float32")
+    model = Sequential([Input((3,)), Dense(1)])
+    model.compile("sgd", "mse")
+    counted = []
+    hook = Counting(counted)
+    monkeypatch.setitem(settings._settings, "max_epochs", "2")  # as the environment gives it
+    config.set_max_steps_per_epoch(3)
+    try:
+        assert (config.max_epochs(), config.max_steps_per_epoch()) == (2, 3)
+        kept = model.fit(x, y, batch_size=4, epochs=9, validation_data=(x, y), callbacks=[hook], verbose=0)
+        assert len(kept.history["loss"]) == 2
+        assert (counted.count("train"), counted.count("test")) == (6, 6)
+        model.fit(((x[:4], y[:4]) for _ in range(99)), callbacks=[hook], verbose=0)
+        assert counted.count("train") == 9
+        assert model.predict(x, batch_size=4, verbose=0, steps=2, callbacks=[hook]).shape == (8, 1)
+        assert model.predict(np.concatenate([x, x]), batch_size=4, verbose=0).shape == (12, 1)
+        model.evaluate(x, y, batch_size=20, verbose=0)
+    finally:
+        config.set_max_steps_per_epoch(None)
+    assert len(model.fit(x, y, batch_size=4, epochs=1, verbose=0).history["loss"]) == 1
+    with pytest.raises(ValueError, match="set_max_epochs takes a whole number"):
+        config.set_max_epochs(0)
+
+
+class Counting(callbacks.Callback):
+    """Notes each batch of training and of validation."""
+
+    def __init__(self, counted):
+        super().__init__()
+        self.counted = counted
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.counted.append("train")
+
+    def on_test_batch_end(self, batch, logs=None):
+        self.counted.append("test")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from hornbeam.graph import errors
 
 _FLOATS = ("bfloat16", "float16", "float32", "float64")
@@ -11,6 +13,8 @@ _settings: dict[str, object] = {
     "image_data_format": "channels_last",
     "traceback_filtering": True,
     "interactive_logging": True,
+    "max_epochs": os.environ.get("KERAS_MAX_EPOCHS") or None,
+    "max_steps_per_epoch": os.environ.get("KERAS_MAX_STEPS_PER_EPOCH") or None,
 }
 
 
@@ -94,3 +98,40 @@ def disable_interactive_logging() -> None:
 def is_interactive_logging_enabled() -> bool:
     """Returns whether progress is shown on the terminal."""
     return bool(_settings["interactive_logging"])
+
+
+def max_epochs() -> int | None:
+    """Returns the most epochs that any `fit` runs, or None. The environment's KERAS_MAX_EPOCHS sets it at the start."""
+    return _limit("max_epochs")
+
+
+def set_max_epochs(max_epochs: int | None) -> None:
+    """Limits the epochs of every `fit`, to try a whole program out in a short time; None lifts the limit."""
+    _set_limit("max_epochs", max_epochs)
+
+
+def max_steps_per_epoch() -> int | None:
+    """Returns the most steps of any epoch, evaluation or prediction, or None. KERAS_MAX_STEPS_PER_EPOCH sets it at the start."""
+    return _limit("max_steps_per_epoch")
+
+
+def set_max_steps_per_epoch(max_steps_per_epoch: int | None) -> None:
+    """Limits the steps of every epoch, evaluation and prediction; None lifts the limit."""
+    _set_limit("max_steps_per_epoch", max_steps_per_epoch)
+
+
+def limited_steps(steps: int | None, there_are: int | None) -> int | None:
+    """Returns the steps to make where `steps` are asked for (None: all there are) and max_steps_per_epoch is set."""
+    limit = max_steps_per_epoch()
+    return steps if limit is None else min(steps or limit, there_are or limit, limit)
+
+
+def _limit(name: str) -> int | None:
+    value = _settings[name]
+    return None if value is None else int(value)  # type: ignore[call-overload, no-any-return]
+
+
+def _set_limit(name: str, value: int | None) -> None:
+    if value is not None and (not isinstance(value, int) or value < 1):
+        raise ValueError(f"set_{name} takes a whole number of at least 1, or None. Received: {value!r}")
+    _settings[name] = value

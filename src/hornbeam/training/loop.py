@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hornbeam.core.settings import limited_steps, max_epochs
 from hornbeam.core.weights import to_numpy
 from hornbeam.graph import tree
 from hornbeam.training import data, preflight, step
@@ -68,6 +69,7 @@ def fit(
     )
     source = data.make_source(x, y, sample_weight, batch_size, class_weight, shuffle)
     preflight.check_steps(source, steps_per_epoch)
+    epochs, steps_per_epoch = min(epochs, max_epochs() or epochs), limited_steps(steps_per_epoch, source.steps)
     prepare(self, source, held_out)
     steps = steps_per_epoch or source.steps
     hooks = CallbackList(
@@ -96,7 +98,7 @@ def fit(
                 if done:
                     logs = read_results(self, logs)
                     if held_out is not None and _is_due(validation_freq, epoch):
-                        found = _evaluate(self, held_out, validation_steps, hooks, Progress())
+                        found = _evaluate(self, held_out, limited_steps(validation_steps, held_out.steps), hooks, Progress())
                         logs = dict(sorted({**logs, **{f"val_{k}": v for k, v in found.items()}}.items()))
                     display.end(done, logs)
                     hooks.on_epoch_end(epoch, logs)
@@ -162,6 +164,7 @@ def evaluate(
     preflight.check_counts(batch_size=batch_size, steps=steps)
     source = data.make_source(x, y, sample_weight, batch_size)
     preflight.check_steps(source, steps, "steps")
+    steps = limited_steps(steps, source.steps)
     prepare(self, source, None, training=False)
     hooks = CallbackList(callbacks, add_progbar=verbose != 0, model=self, verbose=verbose, epochs=1, steps=steps or source.steps)
     with source:
@@ -216,6 +219,7 @@ def predict(
     preflight.check_counts(batch_size=batch_size, steps=steps)
     source = data.make_source(x, None, None, batch_size)
     preflight.check_steps(source, steps, "steps")
+    steps = limited_steps(steps, source.steps)
     place(self, source)
     hooks = CallbackList(
         callbacks, add_progbar=verbose not in (0, False), model=self, verbose=verbose, epochs=1, steps=steps or source.steps
