@@ -539,3 +539,18 @@ def test_an_operation_with_several_outputs() -> None:
     assert parts["low"].shape == (None,)
     model = keras.Model(x, [parts["low"], parts["both"][0]])
     assert [v.tolist() for v in model(torch.arange(3.0).view(1, 3))] == [[0.0], [2.0]]
+
+
+def test_a_call_that_builds_its_own_layer_ends() -> None:
+    class Eager(keras.layers.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = keras.layers.Dense(2)
+
+        def call(self, x: torch.Tensor) -> torch.Tensor:
+            self.build(x.shape)
+            return self.dense(x)
+
+    layer = Eager()
+    assert layer(torch.ones(1, 3)).shape == (1, 2)
+    assert len(layer.weights) == 2

@@ -241,9 +241,15 @@ class Layer(WeightedModule, Operation):
         Args:
             input_shape: shape of the first input with the batch axis, None where an axis varies; or a nest of shapes.
         """
+        if self.__dict__.get("_runs_to_build"):  # by its own `call`
+            return
         if type(self).call is not Layer.call:
             inputs = symbolic.to_refs(_to_symbols(input_shape))
-            infer(lambda x: symbolic.look_at(self, (x,), {}), (inputs,), {})
+            self.__dict__["_runs_to_build"] = True
+            try:
+                infer(lambda x: symbolic.look_at(self, (x,), {}), (inputs,), {})
+            finally:
+                del self.__dict__["_runs_to_build"]
             self.__dict__["_build_specs"] = (tree.map_leaves(lambda r: r.spec, inputs),)
         self._mark_built((input_shape,))
 
