@@ -165,6 +165,20 @@ def test_subclassed_models_are_drawn_from_their_recording():
     assert [b.rstrip("_0123456789") for b in boxes] == "input conv2d permute norm flatten dense dropout gelu".split()
 
 
+def test_any_module_is_drawn_from_the_inputs_given():
+    plain = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 2))
+    for inputs in ((None, 1, 8, 8), torch.zeros(2, 1, 8, 8), keras.Input((1, 8, 8))):
+        boxes = [texts(g) for g in elements(drawn(plain, inputs=inputs), "box")]
+        assert [b[0] for b in boxes] == ["Input", "Conv2d", "ReLU", "Flatten", "Linear"]
+        assert boxes[3][-1] == "144"
+    assert len(elements(drawn(Net(), inputs=(None, 8, 8, 1)), "box")) == 7
+    unbuilt = keras.Sequential([layers.Dense(3), layers.Dense(2)])
+    assert [texts(g)[0] for g in elements(drawn(unbuilt, inputs=(None, 4)), "box")] == ["Input", "Dense", "Dense"]
+    assert model_to_dot(plain, inputs=(None, 1, 8, 8)).count(" -> ") == 4
+    two = torch.nn.Bilinear(3, 4, 2)
+    assert len(drawn(two, inputs=[(None, 3), (None, 4)]).diagram.edges) == 2
+
+
 def test_a_sequential_shows_its_input():
     picture = drawn(keras.Sequential([keras.Input((4,)), layers.Dense(2)]))
     assert [texts(g)[0] for g in elements(picture, "box")] == ["Input", "Dense"]
@@ -425,14 +439,31 @@ def test_mistakes(tmp_path: Path):
         drawn(branches(), layer_rang=("a", "b"))
     with pytest.raises(ValueError, match="plot_model: no layer's name matches 'nope'"):
         drawn(branches(), layer_range=("nope", "a"))
-    with pytest.raises(ValueError, match=r"'net\w*' has no shapes yet. Call its build"):
+    with pytest.raises(ValueError, match=r"'net\w*' has no shapes yet. Say .* plot_model\(model, inputs=\(None, 8\)\)"):
         drawn(Net())
+    with pytest.raises(ValueError, match=r"'Linear' has no shapes yet. Say .* model_to_dot\(model, inputs=\(None, 8\)\)"):
+        model_to_dot(torch.nn.Linear(8, 2))
+
+
+@pytest.mark.parametrize("thing", ["model.png", 3, keras.Input((4,)), Net], ids=["text", "number", "tensor", "class"])
+def test_what_is_no_module_is_refused(thing: object):
+    with pytest.raises(TypeError, match=r"plot_model draws a model or any torch.nn.Module, or the error of a call.*Received"):
+        drawn(thing)
+
+
+def test_an_error_without_a_graph_is_refused():
+    plain = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.Linear(5, 2))
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as caught:
+        drawn(plain, inputs=(None, 8))
+    with pytest.raises(ValueError, match="RuntimeError does not come from such a call; the `forward` of a plain module"):
+        drawn(caught.value)
 
 
 @pytest.mark.oracle
 @pytest.mark.parametrize("name", ["plot_model", "model_to_dot"])
 def test_signatures(name: str):
-    assert parameters(getattr(keras.utils, name)) == parameters(getattr(theirs.utils, name))
+    ours = [p for p in parameters(getattr(keras.utils, name)) if p != ("inputs", None)]
+    assert ours == parameters(getattr(theirs.utils, name))
 
 
 def test_vis_utils():

@@ -57,7 +57,7 @@ def looking(training: bool | None = None) -> Iterator[None]:
     """Runs a block in which calls leave no trace: no gradient, no random number drawn, no weight made or assigned."""
     outer = context.outer_rng is None
     inner = torch.get_rng_state()
-    with setting(scratch=True, casts=None), torch.no_grad(), _Reshapes(), warnings.catch_warnings():
+    with setting(scratch=True, casts=None, recorder=None), torch.no_grad(), _Reshapes(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         if outer:
             context.outer_rng = inner

@@ -100,7 +100,7 @@ class Diagram:
 
 
 def diagram_of(
-    model: nn.Module, expand_nested: bool = False, layer_range: Any = None, graph: Graph | None = None
+    model: nn.Module, expand_nested: bool = False, layer_range: Any = None, graph: Graph | None = None, caller: str = "plot_model"
 ) -> Diagram:
     """Returns what a picture of a model shows.
 
@@ -109,6 +109,7 @@ def diagram_of(
         expand_nested: whether nested models are opened.
         layer_range: first and last layer to show, by name or regular expression.
         graph: the graph to draw, where the caller has it.
+        caller: the name of the function that is to stand in an error.
 
     Raises:
         ValueError: the shapes of the model are not known yet.
@@ -116,9 +117,12 @@ def diagram_of(
     rows, graph = rows_of(model, graph=graph)
     name = str(getattr(model, "name", None) or type(model).__name__)
     if graph is None:
-        raise ValueError(f"plot_model: {name!r} has no shapes yet. Call its build((None, ...)), or call it on data, first.")
+        raise ValueError(
+            f"{caller}: {name!r} has no shapes yet. Say what it is called with, such as {caller}(model, inputs=(None, 8)): "
+            f"a shape with the batch as None, an example tensor, or for several inputs a list of such."
+        )
     walk = _Walk(Diagram(name), expand_nested)
-    shown = in_range(rows, layer_range, "plot_model")
+    shown = in_range(rows, layer_range, caller)
     walk.level(rows, graph, None, {id(n) for r in shown for n in r.nodes} if layer_range else None)
     return walk.diagram
 

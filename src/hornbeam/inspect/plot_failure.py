@@ -29,8 +29,10 @@ def failure_diagram(error: BaseException | None, expand_nested: bool = False, la
     while found is not None and getattr(getattr(found, "failure", None), "node", None) is None:
         found = found.__cause__ or found.__context__
     if found is None:
-        what = "There was no error yet" if error is None else f"{type(error).__name__} does not come from a call in a graph"
-        raise ValueError(f"plot_model draws models, and errors of calls on symbolic tensors or in functional models. {what}.")
+        what = "There was no error yet." if error is None else (
+            f"{type(error).__name__} does not come from such a call; the `forward` of a plain module leaves no graph behind."
+        )  # fmt: skip
+        raise ValueError(f"plot_model draws models, and errors of calls on symbolic tensors or in functional models. {what}")
     failure: Failure = found.failure  # type: ignore[attr-defined]
     model, node = failure.model, failure.node
     assert node is not None
