@@ -401,6 +401,18 @@ def test_a_multi_optimizer_lists_the_optimizers_of_its_map() -> None:
     copy.deepcopy(optimizer).load_state_dict(optimizer.state_dict())
 
 
+def test_a_learning_rate_equals_the_number_it_was_set_to() -> None:
+    optimizer = SGD(0.0075)
+    rate = optimizer.learning_rate
+    assert rate == 0.0075
+    assert rate.value == 0.0075 == rate
+    assert rate != 0.0076
+    assert rate != "0.0075"
+    assert hash(rate) == hash(float(np.float32(0.0075)))
+    assert type(pickle.loads(pickle.dumps(rate.value))) is float
+    assert type(copy.deepcopy(optimizer.iterations.value)) is int
+
+
 def test_a_multi_optimizer_takes_one_optimizer_for_all() -> None:
     only, variable = SGD(0.5), Variable(torch.ones(2))
     optimizer = optimizers.MultiOptimizer(only)

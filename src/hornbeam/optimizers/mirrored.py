@@ -87,24 +87,30 @@ class _Answers:
 
     def numpy(self) -> Any:
         """Returns the number as a NumPy scalar."""
-        return np.float32(self) if isinstance(self, float) else np.int64(self.value)
+        return np.float32(self) if isinstance(self, float) else np.int64(self)  # type: ignore[arg-type]
 
     @property
     def value(self) -> Any:
-        """The plain number."""
-        return float(self) if isinstance(self, float) else int(self)  # type: ignore[call-overload]
+        """The number."""
+        return self
 
     def __reduce__(self) -> Any:
-        return type(self.value), (self.value,)
+        plain = float if isinstance(self, float) else int
+        return plain, (plain(self),)  # type: ignore[arg-type, call-overload]
 
 
 class Rate(_Answers, float):
-    """A learning rate as read from an optimizer."""
+    """A learning rate as read from an optimizer; it equals the number that was set, of which it is the float32."""
 
     def __new__(cls, value: float, write: Callable[[Any], None]) -> Rate:
         made = float.__new__(cls, value)
         made._write = write
         return made
+
+    def __eq__(self, other: object) -> bool:
+        return float(self) == other or (isinstance(other, (int, float)) and float(self) == float(np.float32(other)))
+
+    __hash__ = float.__hash__
 
 
 class Count(_Answers, int):
