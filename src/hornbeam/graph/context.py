@@ -20,6 +20,7 @@ class Context(threading.local):
         implicit: True while nodes are recorded that no user wrote (mask arithmetic).
         stateless: the active StatelessScope, or None.
         recorder: the active recorder, or None.
+        python: the Python state of modules, to be put back after a call that is recorded, or None.
         root: the outermost layer that is being called, or was last.
         outer_rng: state of torch's generator as it was before a call was looked at, or None.
     """
@@ -32,6 +33,7 @@ class Context(threading.local):
     implicit: bool = False
     stateless: Any = None
     recorder: Any = None
+    python: Any = None
     outer_rng: Any = None
     root: Any = None
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from hornbeam.graph import tree
@@ -21,6 +22,7 @@ from hornbeam.graph.graph import Graph
 from hornbeam.graph.infer import _merge, is_doubtful, looking, stand_in
 from hornbeam.graph.node import _PACKAGE, _TORCH, Node, Out, Ref, Spec, user_source
 from hornbeam.graph.symbolic import look_at
+from hornbeam.graph.traces import State
 
 _CORE = os.path.join(_PACKAGE, "core") + os.sep
 _GRAPH = os.path.join(_PACKAGE, "graph") + os.sep
@@ -199,23 +201,35 @@ _plain_call_impl = nn.Module._call_impl
 
 
 def _recorded_call_impl(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    run = context.recorder
+    run, state = context.recorder, context.python
+    if state is not None and not _is_unbuilt(self):
+        state.hold(self)
     return _plain_call_impl(self, *args, **kwargs) if run is None else run.call(self, _plain_call_impl, args, kwargs)
 
 
 @contextmanager
 def _quiet(module: nn.Module) -> Iterator[None]:
-    """Puts foreign modules into inference mode for the block."""
-    before = [(m, m.training) for m in module.modules()]
+    """Puts foreign modules into inference mode for the block; what it does to the Python of modules is undone, building not."""
+    state, before = State(), [(m, m.training) for m in module.modules()]
+    for m, _ in before:
+        if not _is_unbuilt(m):
+            state.hold(m)
     for m, _ in before:
         m.__dict__["training"] = False
     nn.Module._call_impl = _recorded_call_impl  # type: ignore[method-assign]
     try:
-        yield
+        with setting(python=state):
+            yield
     finally:
         nn.Module._call_impl = _plain_call_impl  # type: ignore[method-assign]
+        state.put_back()
         for m, mode in before:
             m.__dict__["training"] = mode
+
+
+def _is_unbuilt(module: nn.Module) -> bool:
+    """Whether a module makes weights in its first call."""
+    return not getattr(module, "built", True) or any(is_lazy(p) for p in dict.values(module.__dict__["_parameters"]))
 
 
 def _run(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Run:
