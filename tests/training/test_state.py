@@ -177,3 +177,108 @@ def test_a_state_outside_of_a_run_and_of_another_model_is_refused():
     with pytest.raises(ValueError, match="The training state is of another model"):
         other.fit(X, Y, verbose=0)
     assert all(torch.equal(a, b) for a, b in zip(before, other.parameters(), strict=True))
+
+
+def plain(seed=5, metrics=(), optimizer="adam", **options):
+    set_random_seed(seed)
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(8, activation="relu"), layers.Dropout(0.2), layers.Dense(3)])
+    model.compile(optimizer, "mse", metrics=[m() for m in metrics], **options)
+    return model
+
+
+TARGETS = np.random.RandomState(2).randn(50, 3).astype("float32")
+
+
+def goes_on(make, moment, number, fit=None):
+    """A run that goes on from a state taken at a moment must be the undisturbed run."""
+    fit = fit or (lambda m, hooks: m.fit(X, TARGETS, batch_size=8, epochs=3, verbose=0, callbacks=hooks))
+    states = []
+
+    def take(*args):
+        states.append(whole.get_training_state())
+
+    whole = make()
+    history = fit(whole, [callbacks.LambdaCallback(**{moment: take})])
+    again = make()
+    again.set_training_state(states[number])
+    idle = callbacks.LambdaCallback(**{moment: lambda *args: None})
+    assert fit(again, [idle]).history == history.history
+    for a, b in zip(whole.get_weights(), again.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    return whole, again
+
+
+@pytest.mark.parametrize("moment", ["on_train_batch_begin", "on_epoch_begin", "on_train_batch_end", "on_epoch_end"])
+@pytest.mark.parametrize("number", [0, 1, 2, -1])
+def test_a_state_is_taken_at_any_moment(moment, number):
+    goes_on(plain, moment, number)
+
+
+class Buffered(keras.metrics.Metric):
+    """A metric whose state is plain Python."""
+
+    def __init__(self, name="buffered"):
+        super().__init__(name=name)
+        self.seen = []
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.seen.append(y_pred.mean())
+
+    def result(self):
+        return torch.stack(self.seen).mean() if self.seen else torch.zeros(())
+
+    def reset_state(self):
+        self.seen = []
+
+
+@pytest.mark.parametrize("kind", [keras.metrics.R2Score, keras.metrics.CosineSimilarity, Buffered])
+def test_metrics_of_any_kind_go_on(kind):
+    goes_on(lambda: plain(metrics=[kind]), "on_train_batch_end", 9)
+
+
+def test_a_metric_of_torchmetrics_goes_on():
+    torchmetrics = pytest.importorskip("torchmetrics")
+    goes_on(lambda: plain(metrics=[torchmetrics.MeanAbsoluteError]), "on_train_batch_end", 9)
+
+
+def test_several_optimizers_go_on():
+    class Two(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.out = layers.Dense(8), layers.Dense(3)
+            self.second = keras.optimizers.Adam(0.1)
+            self.third = [torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])]
+
+        def call(self, x):
+            return self.out(self.hidden(x))
+
+        def train_step(self, data):
+            for optimizer, part in ((self.optimizer, self.hidden), (self.second, self.out)):
+                loss = ((self(data[0], training=True) - data[1]) ** 2).mean()
+                weights = part.trainable_weights
+                optimizer.apply(torch.autograd.grad(loss, weights), weights)
+            self.third[0].param_groups[0]["params"][0].grad = torch.ones(1)
+            self.third[0].step()
+            return {"loss": loss}
+
+    def make():
+        set_random_seed(5)
+        model = Two()
+        model.compile("adam")
+        return model
+
+    whole, again = goes_on(make, "on_train_batch_end", 9)
+    assert int(whole.second.iterations) == int(again.second.iterations) == 21
+    assert again.third[0].state_dict()["state"][0]["step"] == 21
+
+
+def test_a_state_is_refused_within_validation():
+    model = plain()
+    take = callbacks.LambdaCallback(on_test_batch_end=lambda batch, logs: model.get_training_state())
+    with pytest.raises(ValueError, match="Validation is not between two training steps"):
+        model.fit(X, TARGETS, verbose=0, validation_data=(X, TARGETS), callbacks=[take])
+
+
+def test_nothing_is_left_of_a_run_that_is_over():
+    model = plain()
+    assert model.fit(X, TARGETS, verbose=0, initial_epoch=3, epochs=3).history == {}

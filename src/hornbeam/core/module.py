@@ -137,7 +137,7 @@ class WeightedModule(nn.Module):
         if weight is not None:
             if type(weight) is not Variable:
                 weight = dress(weight, d["_specs"].get(name))
-            if d["_casts"] and context.depth and not is_lazy(weight):
+            if d["_casts"] and context.depth and (torch.compiler.is_compiling() or not is_lazy(weight)):
                 return self._cast(name, weight)
             return weight
         if name in d["_buffers"]:

@@ -413,6 +413,12 @@ def watch_modules() -> None:
         nn.Module.__call__ = _watched_call  # type: ignore[method-assign]
 
 
+def unwatch_modules() -> None:
+    """Puts torch's own `nn.Module.__call__` back, for what traces it; the next symbolic value brings the watcher again."""
+    nn.Module.__call__ = _plain_call  # type: ignore[method-assign]
+    _watching[0] = 0
+
+
 def _watched_call(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
     if _takes_symbols(args) or (kwargs and symbols_in(kwargs)):
         try:

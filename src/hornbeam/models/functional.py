@@ -77,7 +77,7 @@ class GraphModel(Model):
 
     def _add_child(self, module: Any) -> str:
         named = getattr(module, "_named", False)
-        base = identifier(module.name) if named else snake_case(type(module).__name__)
+        base = identifier(module.name if named else snake_case(type(module).__name__))
         counts = self.__dict__.setdefault("_key_counts", {})
         count = counts.get(base, 0)
         key = base if not count else f"{base}_{count}"

@@ -12,6 +12,7 @@ import torch
 
 from hornbeam.graph import tree
 from hornbeam.graph.infer import looking
+from hornbeam.graph.symbolic import unwatch_modules
 from hornbeam.metrics.metric import Metric
 from hornbeam.optimizers import TorchOptimizer
 from hornbeam.training import step
@@ -104,14 +105,19 @@ def training_stepper(model: Any, head: Any, wanted: bool) -> Any:
         wanted: whether to compile.
     """
     eager = step.stepper(model, "train_step", step.training_step)
-    if not wanted or model.run_eagerly or any(w._backward_hooks for w in model.trainable_weights):
+    if not wanted or model.run_eagerly or any(map(_is_hooked, model.trainable_weights)):
         return eager
+    unwatch_modules()
     kept = model.__dict__.get("_compiled_step")
     if kept is None or kept.model is not model or kept.key != key_of(model):
         make_state(model, head)
         kept = model.__dict__["_compiled_step"] = CompiledStep(model, eager)
     kept.form = form_of(head)
     return kept
+
+
+def _is_hooked(weight: torch.Tensor) -> bool:
+    return bool(weight._backward_hooks or getattr(weight, "_post_accumulate_grad_hooks", None))
 
 
 def several(run: Any) -> Callable[[list[Any]], Any]:
@@ -133,12 +139,14 @@ def make_state(model: Any, head: Any) -> None:
     x, y, _ = unpack_x_y_sample_weight(head)
     losses, metrics = model._compile_loss, model._compile_metrics
     device = next(iter(model.trainable_weights)).device
-    if y is not None and any(part is not None and part._parts is None for part in (losses, metrics)):
+    waiting = (losses is not None and losses._parts is None) or (metrics is not None and not metrics.complete)
+    if y is not None and waiting:
         with looking():
             y_pred = model(x, training=True)
-        for part in (losses, metrics):
-            if part is not None and part._parts is None:
-                part.build(y, y_pred)
+        if losses is not None and losses._parts is None:
+            losses.build(y, y_pred)
+        if metrics is not None and not metrics.complete:
+            metrics.make_state(y, y_pred)
     for metric in parts_of(model.metrics):
         if isinstance(metric, LossTracker):
             metric._fold()
@@ -177,8 +185,9 @@ def key_of(model: Any) -> Any:
 
 def reason_of(error: Exception) -> str:
     """Returns in one line why compiling failed, with the line of the user's source where it is known."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = lines[1:] if len(lines) > 1 and lines[0].endswith("raised:") else lines  # a back end's error is on the next line
     frames = getattr(error, "real_stack", None) or []
     own = [f for f in frames if "hornbeam" not in f.filename and "torch" not in f.filename] or list(frames)
     where = f" ({own[-1].filename}:{own[-1].lineno}: {own[-1].line})" if own else ""
-    return f"{type(error).__name__}: {lines[0].strip() if lines else 'no reason given'}{where}"
+    return f"{type(error).__name__}: {lines[0] if lines else 'no reason given'}{where}"

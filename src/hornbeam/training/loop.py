@@ -62,7 +62,7 @@ def fit(
     refuse(fit, others)
     preflight.check_compiled(self, "fit")
     preflight.check_counts(
-        batch_size=batch_size, epochs=epochs, steps_per_epoch=steps_per_epoch, validation_steps=validation_steps
+        batch_size=batch_size, epochs=epochs or None, steps_per_epoch=steps_per_epoch, validation_steps=validation_steps
     )
     x, y, sample_weight, held_out = divide(
         x, y, sample_weight, validation_split, validation_data, validation_batch_size or batch_size
@@ -88,26 +88,31 @@ def fit(
             passes = data.epochs(source, data.orders(stream, source, shuffle), steps_per_epoch, stream.pause, run.step)
             for epoch, batches in zip(range(run.epoch, epochs), passes, strict=False):
                 run.epoch = epoch
-                if run.step:
+                if run.begun:
                     display.begin(epoch, epochs, steps)
                 else:
                     self.reset_metrics()
+                    run.begun = True
                     hooks.on_epoch_begin(epoch)
                 logs = _train(self, run, batches, display, each, watch)
-                done, run.epoch, run.step = run.step, epoch + 1, 0
+                done = run.step
                 if done:
                     logs = read_results(self, logs)
                     if held_out is not None and _is_due(validation_freq, epoch):
+                        run.validating = True
                         found = _evaluate(self, held_out, limited_steps(validation_steps, held_out.steps), hooks, Progress())
+                        run.validating = False
                         logs = dict(sorted({**logs, **{f"val_{k}": v for k, v in found.items()}}.items()))
                     display.end(done, logs)
+                run.epoch, run.step, run.begun = epoch + 1, 0, False
+                if done:
                     hooks.on_epoch_end(epoch, logs)
                 if self.stop_training:
                     break
                 if not done or (source.once and done < (steps_per_epoch or 0)):
                     warnings.warn(f"The data ended after {done} batches of epoch {epoch + 1}; training stops.", stacklevel=2)
                     break
-            if hasattr(self.optimizer, "finalize_variable_values"):
+            if self._plan is not None and hasattr(self.optimizer, "finalize_variable_values"):
                 self.optimizer.finalize_variable_values(self._plan.weights)
             hooks.on_train_end(logs)
     finally:
@@ -128,7 +133,9 @@ def _train(self: Any, run: Run, batches: Any, display: Progress, each: list[Any]
     with stream:
         for batch in batches:
             if each:
+                run.ahead = 1 if at_once == 1 else len(batch)
                 _call(each, "on_train_batch_begin", stream, done, {})
+                run.ahead = 0
             logs = advance(batch)
             if watch.active:
                 watch.saw(batch)

@@ -9,7 +9,7 @@ import torch
 from hornbeam import losses, metrics
 from hornbeam.graph import tree
 from hornbeam.losses.loss import Loss, LossFunctionWrapper, reduce_weighted
-from hornbeam.metrics.metric import Metric
+from hornbeam.metrics.metric import Metric, SumOverBatches
 from hornbeam.training import torch_objects
 from hornbeam.training.nests import Spread, match, output_names
 from hornbeam.training.tracker import LossTracker
@@ -165,6 +165,7 @@ class CompileMetrics:
         self.names: Any = None
         self._parts: Any = None
         self._plain: list[Any] | None = None
+        self.complete = False
 
     def update_state(self, y: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Takes a batch into all metrics."""
@@ -177,6 +178,17 @@ class CompileMetrics:
         targets, predictions, weights = match(y, y_pred, sample_weight, self.names)
         for index, metric, _, weighted in self._parts:
             metric.update_state(targets[index], predictions[index], weights[index] if weighted else None)
+
+    def make_state(self, y: Any, y_pred: Any) -> None:
+        """Lets metrics make all the state that they would make at their first update."""
+        if self._parts is None:
+            self.build(y, y_pred)
+        targets, predictions, _ = match(y, y_pred, None, self.names)
+        with torch.no_grad():
+            for index, metric, *_ in self._parts:
+                if isinstance(metric, SumOverBatches):
+                    metric.tally(targets[index], predictions[index], None)
+        self.complete = True
 
     def build(self, y: Any, y_pred: Any) -> None:
         """Matches metrics with outputs and makes them, at the first batch."""

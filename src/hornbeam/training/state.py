@@ -9,10 +9,13 @@ import copy
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from hornbeam.core.random import SeedGenerator
+from hornbeam.graph import tree
+from hornbeam.optimizers import Optimizer
 from hornbeam.training.jit import make_state
 from hornbeam.training.outputs import CompileMetrics
 from hornbeam.training.streams import UserStreams
@@ -25,6 +28,9 @@ class Run:
     Attributes:
         epoch: the epoch's number, from 0.
         step: the steps done in this epoch.
+        begun: whether callbacks were told that this epoch begins.
+        ahead: batches that were taken from the data and not yet trained on.
+        validating: whether validation runs.
         compiled: whether steps are compiled: the verdict of `jit_compile="auto"`.
         source, hooks, stream: the run's data, callbacks and random stream.
         head: the first batch.
@@ -37,6 +43,9 @@ class Run:
     head: Any
     compiled: bool = False
     step: int = 0
+    begun: bool = False
+    ahead: int = 0
+    validating: bool = False
 
 
 @dataclass
@@ -78,6 +87,16 @@ def get_training_state(self: Any) -> TrainingState:
             f"Model {self.name!r} is not training: take its state between two steps of `fit`, in a callback's "
             f"`on_train_batch_end` or `on_epoch_end`."
         )
+    if run.validating:
+        raise ValueError("Validation is not between two training steps: take the state in `on_train_batch_end` or `on_epoch_end`.")
+    make_state(self, run.head)
+    if hasattr(self.optimizer, "build"):
+        self.optimizer.build(self.trainable_weights)
+    place = run.source.position()
+    if run.ahead:
+        if place.get("loader") is not None:
+            raise ValueError("A loader with a state of its own is a batch ahead here: take the state in `on_train_batch_end`.")
+        place["batch"] -= run.ahead
     return TrainingState(
         run.epoch,
         run.step,
@@ -86,10 +105,11 @@ def get_training_state(self: Any) -> TrainingState:
             "modes": {name: (m.training, getattr(m, "trainable", None)) for name, m in self.named_modules()},
             "learning": {name: p.requires_grad for name, p in self.named_parameters()},
             "seeds": {name: seeds._stream.get_state() for name, seeds in _seed_generators(self)},
-            "optimizer": _optimizer_state(self.optimizer),
-            "metrics": [metric.state_dict() for metric in _metrics(self)],
+            "begun": run.begun,
+            "optimizers": {name: copy.deepcopy(o.state_dict()) for name, o in _optimizers(self).items()},
+            "metrics": [(metric.state_dict(), _plain(metric)) for metric in _metrics(self)],
             "callbacks": run.hooks.state_dict(),
-            "data": run.source.position(),
+            "data": place,
             "stream": run.stream.state_dict(),
             "user": UserStreams(),
             "compiled": run.compiled,
@@ -127,12 +147,16 @@ def resume(model: Any, run: Run) -> bool:
         weight.requires_grad_(rest["learning"][name])
     for name, seeds in _seed_generators(model):
         seeds._stream.set_state(rest["seeds"][name])
-    _load_optimizer(model, rest["optimizer"])
-    for metric, kept in zip(_metrics(model), rest["metrics"], strict=True):
+    if hasattr(model.optimizer, "build"):
+        model.optimizer.build(model.trainable_weights)
+    for name, optimizer in _optimizers(model).items():
+        optimizer.load_state_dict(copy.deepcopy(rest["optimizers"][name]))
+    for metric, (kept, plain) in zip(_metrics(model), rest["metrics"], strict=True):
         metric.load_state_dict(kept)
+        vars(metric).update(copy.deepcopy(plain))
     run.hooks.load_state_dict(rest["callbacks"])
     run.stream.load_state_dict(rest["stream"])
-    run.epoch, run.step, run.compiled = state.epoch, state.step, rest["compiled"]
+    run.epoch, run.step, run.begun, run.compiled = state.epoch, state.step, rest["begun"], rest["compiled"]
     rest["user"].put_back()
     run.source.seek(rest["data"])
     return True
@@ -155,14 +179,26 @@ def _seed_generators(model: nn.Module) -> list[tuple[str, SeedGenerator]]:
     ]
 
 
-def _optimizer_state(optimizer: Any) -> Any:
-    return copy.deepcopy(optimizer.state_dict())
+def _optimizers(model: Any) -> dict[str, Any]:
+    """The model's optimizer, and those that it or its layers hold as attributes, or in lists and dicts there, by name."""
+    found: dict[str, Any] = {"": model.optimizer}
+    for name, module in model.named_modules():
+        for key, value in vars(module).items():
+            for i, part in enumerate(tree.leaves(value) if isinstance(value, (list, tuple, dict)) else (value,)):
+                if isinstance(part, (Optimizer, torch.optim.Optimizer)) and all(part is not o for o in found.values()):
+                    found[f"{name}.{key}.{i}"] = part
+    return found
 
 
-def _load_optimizer(model: Any, state: Any) -> None:
-    if hasattr(model.optimizer, "build"):
-        model.optimizer.build(model.trainable_weights)
-    model.optimizer.load_state_dict(copy.deepcopy(state))
+def _plain(metric: Any) -> dict[str, Any]:
+    """A copy of what a metric of the user's own keeps besides variables: numbers, texts, and nests of them and of tensors."""
+    return {k: copy.deepcopy(v) for k, v in vars(metric).items() if not k.startswith("_") and _is_plain(v)}
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple, set, dict)):
+        return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
+    return value is None or isinstance(value, (bool, int, float, str, np.ndarray)) or type(value) is torch.Tensor
 
 
 def _check(model: Any, state: TrainingState) -> None:
@@ -174,6 +210,9 @@ def _check(model: Any, state: TrainingState) -> None:
             f"The training state is of another model: {name!r} has shape {there.get(name)} in the state and {here.get(name)} in "
             f"model {model.name!r}."
         )
+    missing = _optimizers(model).keys() ^ state.rest["optimizers"].keys()
+    if missing:
+        raise ValueError(f"The training state and model {model.name!r} do not have the same optimizers: {sorted(missing)}.")
     count = len(_metrics(model))
     if count != len(state.rest["metrics"]):
         raise ValueError(

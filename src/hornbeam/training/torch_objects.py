@@ -172,7 +172,12 @@ class TorchMetric(Metric):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Puts back what `state_dict` returned."""
-        self.metric.__dict__.update(copy.deepcopy(state["metric"]).__dict__)
+        for mine, kept in zip(self.metric.modules(), copy.deepcopy(state["metric"]).modules(), strict=True):
+            for name in (*getattr(kept, "_defaults", ()), "_update_count"):  # what torchmetrics resets, and not its methods
+                if hasattr(kept, name):
+                    setattr(mine, name, getattr(kept, name))
+            if hasattr(mine, "_computed"):
+                mine._computed = None
 
     def get_config(self) -> dict[str, Any]:
         """Raises: a config holds no objects of other libraries."""
