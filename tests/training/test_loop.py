@@ -550,6 +550,26 @@ def test_limits_of_epochs_and_steps_hold_for_whole_programs(monkeypatch):
         config.set_max_epochs(0)
 
 
+def test_no_epochs_change_nothing():
+    model = Sequential([Input((3,)), Dense(1)])
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    stopper = callbacks.EarlyStopping(restore_best_weights=True)
+    history = model.fit(np.ones((4, 3)), np.ones((4, 1)), epochs=0, validation_split=0.5, callbacks=[stopper], verbose=0)
+    assert (history.history, history.epoch) == ({}, [])
+    assert all((a == b).all() for a, b in zip(before, model.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_rows_in_a_list_are_told_as_what_they_are(name):
+    model = Sequential([Input((3,)), Dense(2)])
+    model.compile("sgd", "mse")
+    data = {"x": np.ones((90, 3)), "y": np.ones((90, 2))}
+    with pytest.raises(ValueError, match=rf"for one array of rows, pass numpy.array\({name}\)") as found:
+        model.fit(**{**data, name: data[name].tolist()}, verbose=0)
+    assert len(str(found.value)) < 400
+
+
 class Counting(callbacks.Callback):
     """Notes each batch of training and of validation."""
 

@@ -141,9 +141,19 @@ def check_lengths(nests: dict[str, Any]) -> int:
     most = max(set(lengths.values()), key=list(lengths.values()).count)
     if len(set(lengths.values())) > 1:
         most = max(lengths.values())
-        short = ", ".join(f"`{n}`" for n, length in lengths.items() if length < most)
-        shown = ", ".join(f"{n}: {length}" for n, length in lengths.items())
-        raise ValueError(f"All arrays must have the same number of rows; {short} is too short. Rows: {shown}.")
+        short = _some([f"`{n}`" for n, length in lengths.items() if length < most])
+        shown = _some([f"{n}: {length}" for n, length in lengths.items()])
+        rows = [
+            n
+            for n, nest in nests.items()
+            if isinstance(nest, list) and len(nest) > 1 and all(v.ndim == 1 for v in tree.leaves(nest))
+        ]
+        way = f" A list counts as several arrays: for one array of rows, pass numpy.array({rows[0]})." if rows else ""
+        raise ValueError(f"All arrays must have the same number of rows; {short} is too short. Rows: {shown}.{way}")
     if most == 0:
         raise ValueError(f"There is nothing to train on: {', '.join(f'`{n}`' for n in lengths)} has no rows.")
     return most
+
+
+def _some(texts: list[str]) -> str:
+    return ", ".join(texts[:6] + ["…"] * (len(texts) > 6))
