@@ -88,7 +88,7 @@ def get_training_state(self: Any) -> TrainingState:
             f"`on_train_batch_end` or `on_epoch_end`."
         )
     if run.validating:
-        raise ValueError("Validation is not between two training steps: take the state in `on_train_batch_end` or `on_epoch_end`.")
+        raise ValueError("Validation is not between two training steps: take the state in `on_train_batch_end`.")
     make_state(self, run.head)
     if hasattr(self.optimizer, "build"):
         self.optimizer.build(self.trainable_weights)
