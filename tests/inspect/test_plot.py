@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 import hornbeam as keras
 from hornbeam import layers
-from hornbeam.inspect import plot_write
+from hornbeam.inspect import plot_layout, plot_pieces, plot_write
 from hornbeam.inspect.plot import Picture
 from hornbeam.inspect.plot_diagram import family_of, family_of_function
 from hornbeam.inspect.plot_scene import _Scene, bounds
@@ -54,6 +54,25 @@ def chain(count: int) -> keras.Model:
     x = inputs = keras.Input((4,))
     for _ in range(count):
         x = layers.Dense(4)(x)
+    return keras.Model(inputs, x)
+
+
+def residual(count: int) -> keras.Model:
+    x = inputs = keras.Input((4,))
+    for _ in range(count):
+        x = layers.Add()([x, layers.ReLU()(layers.BatchNormalization()(layers.Dense(4)(x)))])
+    return keras.Model(inputs, x)
+
+
+def dense_blocks() -> keras.Model:
+    x = keras.Input((8, 8, 4))
+    inputs = x
+    for count in (6, 12):
+        for _ in range(count):
+            y = layers.Conv2D(4, 1)(layers.ReLU()(layers.BatchNormalization()(x)))
+            y = layers.Conv2D(2, 3, padding="same")(layers.ReLU()(layers.BatchNormalization()(y)))
+            x = layers.Concatenate()([x, y])
+        x = layers.AveragePooling2D(2)(layers.Conv2D(4, 1)(x))
     return keras.Model(inputs, x)
 
 
@@ -288,6 +307,9 @@ MODELS = {
     "folded": (lambda: stacked(30), {"expand_nested": True}),
     "chain": (lambda: chain(90), {}),
     "unet": (unet, {}),
+    "dense blocks": (dense_blocks, {}),
+    "residual": (lambda: residual(70), {}),
+    "pieces": (lambda: stacked(90), {"expand_nested": True, "fold": False}),
     "subclassed": (built, {"expand_nested": True}),
 }
 
@@ -321,6 +343,35 @@ def test_a_long_chain_becomes_columns_of_a_sane_width():
     marks = drawn(chain(300)).marks
     _, _, w, h = bounds(marks)
     assert 0.7 < w / h < 2.5
+
+
+@pytest.mark.parametrize("rankdir", ["TB", "LR"])
+def test_a_long_diagram_is_laid_out_in_pieces_that_meet(rankdir: str, monkeypatch: pytest.MonkeyPatch):
+    sizes: list[int] = []
+    plain = plot_layout._placed
+    monkeypatch.setattr(plot_layout, "_placed", lambda part, *more: sizes.append(len(part.boxes)) or plain(part, *more))
+    picture = drawn(residual(250), rankdir=rankdir)
+    assert len(picture.svg) > 100_000
+    assert max(sizes) < 70
+    scene = _Scene(picture.diagram, picture.show)
+    assert list(scene.placed.boxes) == picture.diagram.boxes
+    assert set(scene.placed.pieces) == set(picture.diagram.edges)
+    for (source, target), line in scene.placed.lines.items():
+        for box, (x, y) in ((source, line[0]), (target, line[-1])):
+            left, top, w, h = scene.placed.boxes[box]
+            assert left - 1 <= x <= left + w + 1
+            assert top - 1 <= y <= top + h + 12
+
+
+def test_outputs_on_the_way_do_not_stop_the_pieces(monkeypatch: pytest.MonkeyPatch):
+    x = inputs = keras.Input((4,))
+    outputs = []
+    for k in range(300):
+        x = layers.Dense(4)(x)
+        if k % 50 == 20:
+            outputs.append(layers.Dense(1)(x))
+    picture = drawn(keras.Model(inputs, [*outputs, x]))
+    assert len(plot_pieces.sections_of(picture.diagram, plot_layout.ranks_of(picture.diagram))) >= 4
 
 
 # -- names are data

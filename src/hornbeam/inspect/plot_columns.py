@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-from hornbeam.inspect.plot_layout import Part, Piece, Placed, Point, Rect
+from hornbeam.inspect.plot_placed import Part, Piece, Placed, Point, Rect
 
-TALL = 2600.0  # px up to which a drawing stays in one column; half as much more for each further line that a cut crosses
+TALL = 2200.0  # px up to which a drawing stays in one column; as much more for each six further lines that a cut crosses
 SLENDER = 2.2  # height over width up to which it does
 GUTTER = 74.0
 
@@ -27,7 +27,7 @@ def in_columns(placed: Placed, target: float) -> Placed:
     cuts = _cuts(placed, top, bottom, height)
     spans = [(min(y for _, y in line), max(y for _, y in line)) for line in placed.lines.values()]
     crossed = max((sum(a < cut < b for a, b in spans) for cut in cuts), default=0)
-    if not cuts or tall < TALL * (1 + crossed) / 2:
+    if not cuts or tall < TALL * max(1, crossed / 6):
         return placed
     return _Sheet(placed, [top, *cuts, bottom], rects).placed()
 
@@ -117,7 +117,7 @@ class _Sheet:
         for key, line in self.source.lines.items():
             for i, ((x0, y0), (x1, y1)) in enumerate(pairwise(line)):
                 for k, cut in enumerate(self.cuts):
-                    if y0 < cut <= y1:
+                    if min(y0, y1) < cut <= max(y0, y1):
                         crossing[k].append((x0 + (x1 - x0) * (cut - y0) / (y1 - y0), key, i))
         lanes = {}
         for k, found in crossing.items():
@@ -134,13 +134,14 @@ class _Sheet:
         return [(x + dx, cut + dy), (x + dx, under), (across, under), (across, over), (x + ex, over), (x + ex, cut + ey)]
 
     def line(self, key: Piece, line: list[Point], lanes: dict[tuple[int, Piece, int], list[Point]]) -> list[Point]:
-        def shifted(x: float, y: float, inside: float) -> Point:
-            dx, dy = self.shifts[self.column(inside)]
+        def shifted(x: float, y: float) -> Point:
+            dx, dy = self.shifts[self.column(y)]
             return x + dx, y + dy
 
-        out = [shifted(*line[0], line[0][1])]
-        for i, (x, y) in enumerate(line[1:]):
-            for k in range(len(self.cuts)):
-                out += lanes.get((k, key, i), [])
-            out.append(shifted(x, y, y - 0.01 if i < len(line) - 2 else y))
+        out = [shifted(*line[0])]
+        for i, ((_, before), (x, y)) in enumerate(pairwise(line)):
+            through = [lanes[k, key, i] for k in range(len(self.cuts)) if (k, key, i) in lanes]
+            for lane in through if before <= y else (way[::-1] for way in reversed(through)):
+                out += lane
+            out.append(shifted(x, y))
         return out

@@ -4,64 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter, defaultdict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 from typing import Any
 
 from hornbeam.inspect.plot_diagram import Box, Diagram, Group
 from hornbeam.inspect.plot_libraries import library
-
-Point = tuple[float, float]
-Rect = tuple[float, float, float, float]
-Piece = tuple[Any, Any]
-
-
-@dataclass
-class Part:
-    """A part of a group's outline: `first` and `last` say whether the group begins and ends in it."""
-
-    group: Group
-    rect: Rect
-    first: bool = True
-    last: bool = True
-
-
-@dataclass
-class Placed:
-    """A diagram with places.
-
-    Attributes:
-        boxes: x, y, width and height of each box.
-        parts: the outlines of groups.
-        lines: the points of each piece of line.
-        pieces: the pieces that each edge runs along; edges from one box may share the first ones.
-        taps: the pieces that begin on a shared line.
-    """
-
-    boxes: dict[Box, Rect]
-    parts: list[Part]
-    lines: dict[Piece, list[Point]]
-    pieces: dict[tuple[Box, Box], list[Piece]]
-    taps: list[Piece]
-
-    def moved(self, point: Callable[[float, float], Point], rect: Callable[[Rect], Rect]) -> Placed:
-        """Returns the same with every place changed."""
-        return replace(
-            self,
-            boxes={b: rect(r) for b, r in self.boxes.items()},
-            parts=[replace(p, rect=rect(p.rect)) for p in self.parts],
-            lines={k: [point(*q) for q in line] for k, line in self.lines.items()},
-        )
-
-    def transposed(self) -> Placed:
-        """Returns the same with x and y exchanged."""
-        return self.moved(lambda x, y: (y, x), lambda r: (r[1], r[0], r[3], r[2]))
-
-    def flipped(self, axis: int) -> Placed:
-        """Returns the same with x (0) or y (1) counted backwards."""
-        if axis == 0:
-            return self.moved(lambda x, y: (-x, y), lambda r: (-r[0] - r[2], r[1], r[2], r[3]))
-        return self.moved(lambda x, y: (x, -y), lambda r: (r[0], -r[1] - r[3], r[2], r[3]))
+from hornbeam.inspect.plot_pieces import joined, sections_of
+from hornbeam.inspect.plot_placed import Part, Piece, Placed, Point
 
 
 def ranks_of(diagram: Diagram) -> Counter[Box]:
@@ -84,8 +33,17 @@ def place(
         captions: the width of each group's caption.
         down: whether layers run from top to bottom, else from left to right.
     """
+    fresh = itertools.count()
+    sections = sections_of(diagram, ranks_of(diagram))
+    for section in sections[1:]:
+        size[section.stand_in], room[section.stand_in] = size[section.source], room[section.source]  # type: ignore[index]
+    placed = [_placed(section.diagram, size, room, captions, down, fresh) for section in sections]
+    return joined(sections, placed, room, down)
+
+
+def _placed(diagram: Diagram, size: Any, room: Any, captions: Any, down: bool, fresh: Iterator[int]) -> Placed:
     rank = ranks_of(diagram)
-    taps, links, pieces = _trunks(diagram, rank)
+    taps, links, pieces = _trunks(diagram, rank, fresh)
     heavy = _is_heavy(diagram, rank)
     graph = _graph(diagram, size, room, captions, taps, links, rank)
     found = _run(graph, down, heavy, crowded=not heavy and len(links) > 1.35 * len(diagram.boxes))
@@ -150,7 +108,7 @@ def _run(graph: Any, down: bool, heavy: bool, crowded: bool) -> Any:
 
 
 def _trunks(
-    diagram: Diagram, rank: Counter[Box], least: int = 3
+    diagram: Diagram, rank: Counter[Box], fresh: Iterator[int], least: int = 3
 ) -> tuple[list[tuple[int, Group | None]], list[Piece], dict[Any, list[Piece]]]:
     """A source with many far targets gets one line with taps instead of a line per target.
 
@@ -162,7 +120,6 @@ def _trunks(
     taps: list[tuple[int, Group | None]] = []
     links: list[Piece] = []
     pieces: dict[tuple[Box, Box], list[Piece]] = {}
-    fresh = itertools.count()
     for source, found in targets.items():
         far = sorted((t for t in found if rank[t] - rank[source] > 1 and t.group is source.group), key=rank.__getitem__)
         far = far if len(far) >= least else []

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from hornbeam.inspect.plot_columns import in_columns
 from hornbeam.inspect.plot_diagram import Box, Diagram, Group
-from hornbeam.inspect.plot_layout import Part, Piece, Placed, Point, Rect, place
+from hornbeam.inspect.plot_layout import place
+from hornbeam.inspect.plot_placed import Part, Piece, Placed, Point, Rect
 from hornbeam.inspect.plot_text import clean, elide, measure, number, shape_text
 
 
