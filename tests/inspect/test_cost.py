@@ -535,6 +535,7 @@ def test_text_html_and_repr() -> None:
     assert lines[3].split() == ["block", "(Block)", "256", "256", "320", "B", "288", "B"]  # the ones are kept too
     assert "    0 (Linear)" in str(cost)
     assert any(line.startswith("Multiply-adds: 640 forward, 896 backward") for line in lines)
-    assert cost._repr_html_().count("<tr>") == 1 + len(cost.calls_made)
+    assert cost._repr_html_().count("<tr>") == 2 + len(cost.calls_made)  # and the weights that no call has
+    assert lines[-4].split()[:2] == ["other", "weights"]
     assert repr(cost).startswith("<Cost of 'Twice', batch of 2: 640 multiply-adds forward, 896 backward,")
     assert isinstance(cost, Cost)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections import Counter
 from html.parser import HTMLParser
 from typing import Any
@@ -168,3 +169,28 @@ def test_looking_makes_no_weights_and_changes_nothing() -> None:
     assert all(w._lazy for w in weights_of(model))
     assert torch.equal(before, torch.get_rng_state())
     assert model.training is mode
+
+
+def test_an_absurd_share_is_told_in_the_notebook_too() -> None:
+    model = keras.Sequential([keras.Input((299, 299, 3)), layers.Conv2D(64, 3), layers.Flatten(), layers.Dense(64, name="wide")])
+    assert any(text.startswith("'wide' holds 99.9 % of the ") for text in Tags(model._repr_html_()).texts)
+    assert "'wide' holds" in printed(model, 300)
+    assert "holds" not in small()._repr_html_()
+
+
+def test_each_size_of_a_shared_layer_is_told() -> None:
+    dense = layers.Dense(2, name="shared")
+    x, y = keras.Input((3, 4)), keras.Input((5, 4))
+    model = keras.Model([x, y], [dense(x), dense(y), dense(x)])
+    assert "(None, 3, 2), (None, 5, 2)" in Tags(model._repr_html_()).texts
+    shown: list[str] = []
+    model.summary(print_fn=shown.append)
+    assert "│ (None, 3, 2)," in shown[0]
+    assert "│ (None, 5, 2) " in shown[0]
+
+
+def test_tables_of_a_notebook_have_one_size_of_type() -> None:
+    cost = keras.cost(small())
+    sizes = [re.findall(r"font-size:(\d+)px", made._repr_html_().split("<svg")[0]) for made in (cost, small(), small().layers[1])]
+    assert {size for found in sizes for size in found} == {"13"}
+    assert cost._repr_html_().startswith('<div style="font-size:13px"')

@@ -12,9 +12,10 @@ from torch import nn
 import hornbeam as keras
 from architectures import GPT, ResNet, UNet
 from hornbeam import layers
+from hornbeam.inspect import columns
 from hornbeam.inspect.given import graph_for
 from hornbeam.inspect.hints import absurd_share
-from hornbeam.inspect.table import rows_of
+from hornbeam.inspect.table import rows_of, weights_of
 
 
 def text(module: Any, inputs: Any = None, **kwargs: Any) -> str:
@@ -113,6 +114,120 @@ def test_shared_modules_have_one_row() -> None:
 
     shown = cells(text(Net(), (None, 3), show="macs"))
     assert [(r[0], r[3]) for r in shown] == [("block (Linear)", "18"), ("relu (torch)", "-")]
+
+
+# -- the rows hold all weights, each once
+
+
+class Bare(nn.Module):
+    """Weights of its own, before and beside layers."""
+
+    def __init__(self, inner: nn.Module | None = None) -> None:
+        super().__init__()
+        self.w, self.fc, self.scale = nn.Parameter(torch.rand(9, 9)), inner or nn.Linear(9, 9), nn.Parameter(torch.ones(9))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(x @ self.w.t()) * self.scale
+
+
+class Parts(nn.Module):
+    """Parts of parts that are called directly, and some that are not called at all."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Linear(9, 9) for _ in range(3))
+        self.encoder = Bare()
+        self.extra = nn.ParameterDict({"a": nn.Parameter(torch.zeros(5))})
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.encoder.fc(self.blocks[1](x)) + self.extra["a"].sum()
+
+
+class TiedBare(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(9, 9), nn.Linear(9, 9)
+        self.second.weight = self.first.weight
+        self.w = self.first.weight
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x)) @ self.w
+
+
+class Counting(keras.Model):
+    """A Hornbeam model with a weight of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense = layers.Dense(3)
+        self.bias = self.add_weight(shape=(3,), name="bias")
+        self.seen = self.add_weight(shape=(2,), name="seen", trainable=False)
+
+    def call(self, x: torch.Tensor) -> torch.Tensor:
+        return self.dense(x) + self.bias
+
+
+ZOO: dict[str, tuple[Any, Any]] = {
+    "linear": (lambda: nn.Linear(9, 2), (None, 9)),
+    "lstm": (lambda: nn.LSTM(9, 4, 2), (5, None, 9)),
+    "gru cell": (lambda: nn.GRUCell(9, 4), (None, 9)),
+    "attention": (lambda: nn.MultiheadAttention(8, 2), [(5, None, 8)] * 3),
+    "encoder": (lambda: nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), 2), (None, 5, 8)),
+    "transformer": (lambda: nn.Transformer(8, 2, 1, 1, 16, batch_first=True), [(None, 5, 8)] * 2),
+    "relu": (nn.ReLU, (None, 9)),
+    "prelu": (nn.PReLU, (None, 9)),
+    "bilinear": (lambda: nn.Bilinear(3, 4, 2), [(None, 3), (None, 4)]),
+    "bare": (Bare, (None, 9)),
+    "nested bare": (lambda: Bare(Bare()), (None, 9)),
+    "parts": (Parts, (None, 9)),
+    "tied": (TiedBare, (None, 9)),
+    "weight norm": (lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(9, 9))), (None, 9)),
+    "one with weight norm": (lambda: nn.utils.parametrizations.weight_norm(nn.Linear(9, 9)), (None, 9)),
+    "resnet": (lambda: ResNet((1,), 10, 8), (None, 3, 32, 32)),
+    "gpt": (lambda: GPT(depth=1), (None, 32)),
+    "unet": (UNet, (None, 3, 32, 32)),
+    "dense": (lambda: layers.Dense(4), (None, 9)),
+    "bidirectional": (lambda: layers.Bidirectional(layers.GRU(3)), (None, 5, 9)),
+    "counting": (Counting, (None, 9)),
+    "empty": (lambda: nn.Sequential(), (None, 9)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ZOO)
+@pytest.mark.parametrize("expand", [False, True])
+def test_rows_hold_all_weights_each_once(name: str, expand: bool) -> None:
+    make, inputs = ZOO[name]
+    module = make()
+    rows, _ = rows_of(module, expand, graph_for(module, inputs))
+    whole = {id(w): w for w in weights_of(module)}
+    for depth in {0, max((r.depth for r in rows), default=0)}:
+        held: list[torch.Tensor] = []
+        for row, after in zip(rows, [*rows, None][1:], strict=True):
+            opened = after is not None and after.depth > row.depth
+            if row.depth == depth or (row.depth < depth and not opened):
+                held += [row.weight] if row.weight is not None else weights_of(row.module) if row.module is not None else []
+        assert {id(w) for w in held} == set(whole)
+        assert len(held) == len(whole) or name in ("tied", "gpt")
+    if name not in ("tied", "gpt"):
+        assert sum(r.params for r in rows if r.depth == 0) == sum(w.numel() for w in whole.values())
+
+
+@pytest.mark.parametrize("name", [name for name in ZOO if name not in ("tied", "gpt", "empty", "relu")])
+def test_the_tables_of_costs_hold_all_weights(name: str) -> None:
+    make, inputs = ZOO[name]
+    module = make()
+    cost = keras.cost(module, inputs)
+    _, listed = columns._listing(cost)
+    rows, _ = rows_of(module, graph=graph_for(module, inputs))
+    told = [columns.figures_of(cost, row) for row in rows]
+    calls = [c for c in told if c.params]
+    assert listed
+    assert all(c.weight_bytes for c in calls)
+    rest = columns.beside_calls(cost)
+    one = columns.is_unit(module)
+    listed_bytes = cost.weight_bytes if one else rest.weight_bytes + sum(c.weight_bytes for c in cost.calls_made if c.depth == 0)
+    assert listed_bytes == cost.weight_bytes == sum(w.numel() * w.element_size() for w in weights_of(module))
+    assert any(cells[0].startswith("other weights") for cells in listed) == (rest.params > 0 and not one)
 
 
 # -- further columns

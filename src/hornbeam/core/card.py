@@ -35,12 +35,20 @@ def named_weights(module: nn.Module) -> dict[str, torch.Tensor]:
     """Returns a module's weights by path, each once, without making any value; buffers of foreign modules are not weights."""
     found: dict[int, tuple[str, torch.Tensor]] = {}
     for path, part in module.named_modules():
-        specs = getattr(part, "_specs", None)
-        for slot in ("_parameters", "_buffers"):
-            for key, weight in raw(part, slot).items() if specs is not None else part.__dict__[slot].items():
-                if weight is not None and not is_lazy(weight) and (slot == "_parameters" or (specs is not None and key in specs)):
-                    found.setdefault(id(weight), (f"{path}.{key}" if path else key, weight))
+        for key, weight in own_weights(part).items():
+            found.setdefault(id(weight), (f"{path}.{key}" if path else key, weight))
     return dict(found.values())
+
+
+def own_weights(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Returns the weights that a module holds itself, without those of its parts, by the names of its attributes."""
+    specs = getattr(module, "_specs", None)
+    found: dict[str, torch.Tensor] = {}
+    for slot in ("_parameters", "_buffers"):
+        for key, weight in raw(module, slot).items() if specs is not None else module.__dict__[slot].items():
+            if weight is not None and not is_lazy(weight) and (slot == "_parameters" or (specs is not None and key in specs)):
+                found[key] = weight
+    return found
 
 
 def config_of(layer: nn.Module) -> tuple[dict[str, str], dict[str, str]]:

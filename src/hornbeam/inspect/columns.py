@@ -8,6 +8,7 @@ from html import escape
 from hornbeam.core.card import clean
 from hornbeam.core.errors import did_you_mean
 from hornbeam.inspect.cost import CallCost, Cost
+from hornbeam.inspect.table import Row, is_unit
 from hornbeam.inspect.units import count_text, short_memory, time_text
 
 Column = tuple[str, str, Callable[[float], str]]  # header, attribute of a CallCost, how it is written
@@ -23,6 +24,8 @@ COLUMNS: dict[str, list[Column]] = {
     "optimizer": [("Optimizer", "optimizer_bytes", short_memory)],
     "time": [("Forward", "forward_seconds", time_text), ("Backward", "backward_seconds", time_text)],
 }
+
+_HELD = ("params", "weight_bytes", "gradient_bytes", "optimizer_bytes")
 
 
 def columns_of(show: str | Sequence[str] | None) -> list[Column]:
@@ -45,6 +48,25 @@ def columns_of(show: str | Sequence[str] | None) -> list[Column]:
 def texts(call: CallCost, columns: list[Column]) -> list[str]:
     """Returns the cells of a call; what there is none of is a dash."""
     return [write(value) if (value := getattr(call, attribute)) else "-" for _, attribute, write in columns]
+
+
+def figures_of(cost: Cost, row: Row) -> CallCost:
+    """Returns what a row of a model's summary costs: the calls of its layer; a weight of the model itself is only held."""
+    if row.module is not None and row.module is cost._model:
+        return cost
+    if row.weight is None:
+        return cost.of(row)
+    size, rest = row.weight.numel() * row.weight.element_size(), beside_calls(cost)
+    learns = row.weight.requires_grad and rest.gradient_bytes > 0
+    slots = round(rest.optimizer_bytes * size / rest.gradient_bytes) if learns else 0
+    return CallCost(row.name, row.kind, params=row.params, weight_bytes=size, gradient_bytes=size * learns, optimizer_bytes=slots)
+
+
+def beside_calls(cost: Cost) -> CallCost:
+    """Returns what the weights need that belong to no call: a model's own, and those of parts that are not called."""
+    outer = [call for call in cost.calls_made if call.depth == 0]
+    rest = {name: getattr(cost, name) - sum(getattr(call, name) for call in outer) for name in _HELD}
+    return CallCost("other weights", "no call", **rest)
 
 
 def totals(cost: Cost) -> list[tuple[str, str]]:
@@ -84,7 +106,8 @@ def as_html(cost: Cost) -> str:
     lines += ["<tr>" + "".join(cell(c, "td", i) for i, c in enumerate(cells)) + "</tr>" for cells in rows]
     below = [f"<b>{escape(label)}:</b> {escape(text)}" for label, text in totals(cost)] + [escape(note) for note in cost.notes]
     title = f"<caption><b>{escape(cost.name)}</b> ({escape(cost.kind)})</caption>"
-    return f"<table>{title}{''.join(lines)}</table><p>{'<br>'.join(below)}</p>"
+    below_it = f'<p style="margin:4px 0">{"<br>".join(below)}</p>'
+    return f'<div style="font-size:13px"><table style="font-size:13px">{title}{"".join(lines)}</table>{below_it}</div>'
 
 
 def _listing(cost: Cost) -> tuple[list[str], list[list[str]]]:
@@ -94,4 +117,7 @@ def _listing(cost: Cost) -> tuple[list[str], list[list[str]]]:
     if not cost.training:
         columns = [c for c in columns if c[1] not in ("macs_backward", "activation_bytes", "backward_seconds")]
     name = lambda call: "  " * call.depth + f"{clean(call.name)} ({call.kind})"  # noqa: E731
-    return ["Call", *(header for header, _, _ in columns)], [[name(c), *texts(c, columns)] for c in cost.calls_made]
+    calls: list[CallCost] = [cost] if cost._model is not None and is_unit(cost._model) else list(cost.calls_made)
+    rest = beside_calls(cost)
+    calls += [rest] if rest.params and cost not in calls else []
+    return ["Call", *(header for header, _, _ in columns)], [[name(c), *texts(c, columns)] for c in calls]

@@ -122,7 +122,7 @@ def costs(model: nn.Module, diagram: Diagram, inputs: Any, batch_size: int) -> t
     memory: dict[int, int] = {}
     for box in diagram.boxes:
         if box.node is not None and box.node.kind != "input":
-            found = cost.of(box.node, box.group.module if box.group else model)
+            found = cost if box.module is model else cost.of(box.node, box.group.module if box.group else model)
             flops[id(box)] = found.flops_forward // max(1, found.calls)
             memory[id(box)] = found.memory_bytes // max(1, found.calls)
     samples = "one sample" if batch_size == 1 else f"{batch_size} samples"

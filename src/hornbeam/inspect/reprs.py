@@ -9,10 +9,11 @@ from typing import Any
 from torch import nn
 
 from hornbeam.core.card import clean, safe
+from hornbeam.inspect.hints import absurd_share
 from hornbeam.inspect.plot import Picture
 from hornbeam.inspect.plot_diagram import diagram_of, family_of, family_of_function, fold
 from hornbeam.inspect.plot_scene import COLOURS, Show
-from hornbeam.inspect.table import Row, rows_of, weights_of
+from hornbeam.inspect.table import Row, graph_of, rows_of, weights_of
 from hornbeam.inspect.units import short_memory
 
 FIRST, LAST = 32, 8  # rows that are shown of a long model
@@ -35,7 +36,7 @@ def title_of(model: nn.Module) -> tuple[str, str]:
 
 def cells_of(row: Row) -> tuple[str, str, str, str]:
     """Returns what a row tells: name, class, output shape, number of weights."""
-    shapes = _shapes(row.shape)
+    shapes = dict.fromkeys(text for nest in (row.shape, *row.further) for text in _shapes(nest))
     return clean(row.name), clean(row.kind), clean(", ".join(shapes)), f"{row.params:,}" if row.params else ""
 
 
@@ -66,8 +67,13 @@ def html(model: nn.Module) -> str:
     return (
         f'<div style="font-size:13px"><b>{escape(name)}</b> <span style="opacity:.65">{escape(told)}</span>'
         f'<table style="border:0;margin:4px 0;font-size:13px"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-        f"{_drawing(model)}</div>"
+        f"{_hint(model)}{_drawing(model)}</div>"
     )
+
+
+def _hint(model: nn.Module) -> str:
+    told = absurd_share(model, graph_of(model))
+    return "" if told is None else f'<div style="margin:4px 0"><i>{escape(clean(told))}</i></div>'
 
 
 def _line(row: Row) -> str:
@@ -108,6 +114,7 @@ def rich_table(model: nn.Module) -> Any:
             table.add_row(Text(f"… {left_out:,} more …", style="dim"))
         for row in last:
             table.add_row(*map(Text, cells_of(row)))
+        hint = absurd_share(model, graph_of(model))
     except Exception as error:
         return Text(f"<{type(model).__name__}: {clean(error)}>")
-    return Group(Text.assemble((name, "bold"), "  ", (told, "dim")), table)
+    return Group(Text.assemble((name, "bold"), "  ", (told, "dim")), table, *([Text(clean(hint), "italic")] if hint else []))

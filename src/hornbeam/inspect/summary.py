@@ -16,7 +16,7 @@ from torch import nn
 
 from hornbeam.graph.graph import Graph
 from hornbeam.graph.record import Recording
-from hornbeam.inspect.columns import Column, columns_of, texts, totals
+from hornbeam.inspect.columns import Column, columns_of, figures_of, texts, totals
 from hornbeam.inspect.cost import Cost
 from hornbeam.inspect.hints import absurd_share, ties
 from hornbeam.inspect.table import Row, _Shape, in_range, is_linear, rows_of, weights_of
@@ -136,9 +136,10 @@ def _cells(row: Row, plan: _Plan, tied: bool) -> list[rich.text.Text]:
     built = row.shape is not None or row.params > 0 or (plan.has_graph and getattr(row.module, "built", True))
     unknown = "not called" if built and plan.has_graph else "not built"
     count = f"{row.params:,}{' *' if tied else ''}" if built else "0 (unbuilt)"
-    cells = [name, rich.text.Text(unknown if row.shape is None else shape_text(row.shape)), rich.text.Text(count, style="green")]
+    shapes = ",\n".join(dict.fromkeys(map(shape_text, (row.shape, *row.further))))
+    cells = [name, rich.text.Text(unknown if row.shape is None else shapes), rich.text.Text(count, style="green")]
     if plan.cost is not None:
-        cells.extend(rich.text.Text(text, style="cyan") for text in texts(plan.cost.of(row), plan.columns))
+        cells.extend(rich.text.Text(text, style="cyan") for text in texts(figures_of(plan.cost, row), plan.columns))
     if plan.connections:
         cells.append(rich.text.Text(",\n".join(map(clean, row.connected)) or "-", style="bright_blue" if row.connected else ""))
     if plan.trainable:

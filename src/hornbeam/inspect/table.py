@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,18 +11,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from hornbeam.core.card import named_weights
+from hornbeam.core import dtype as dtypes
+from hornbeam.core.card import named_weights, own_weights
 from hornbeam.core.layer import Layer, layer_name
 from hornbeam.graph import tree
 from hornbeam.graph.graph import Graph
-from hornbeam.graph.node import Node, Out, Ref
+from hornbeam.graph.node import Node, Out, Ref, Spec, filled
 from hornbeam.graph.record import Recording, record
 from hornbeam.layers.input import InputLayer
+
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_SAMPLES, _MOST = 32, 1 << 20  # samples of a run on random values, and numbers in its inputs
 
 
 @dataclass
 class Row:
-    """One layer or function of a model.
+    """One layer or function of a model, or a weight that the model holds itself.
 
     Attributes:
         name: what it is called in the model.
@@ -34,6 +39,8 @@ class Row:
         module: the layer, or None for a function.
         nodes: its calls.
         owner: the module in whose graph it stands.
+        further: nests of output shapes of calls on other sizes.
+        weight: the weight that the row is about, where that is no layer's.
     """
 
     name: str
@@ -46,6 +53,8 @@ class Row:
     module: nn.Module | None = None
     nodes: list[Node] = field(default_factory=list)
     owner: nn.Module | None = None
+    further: list[Any] = field(default_factory=list)
+    weight: torch.Tensor | None = None
 
 
 def graph_of(module: nn.Module, specs: Any = None, named: dict[str, Any] | None = None) -> Graph | None:
@@ -54,7 +63,35 @@ def graph_of(module: nn.Module, specs: Any = None, named: dict[str, Any] | None 
     if isinstance(own, Graph):
         return own
     specs = specs if specs is not None else getattr(module, "_build_specs", None)
-    return None if specs is None else record(module, *specs, **(named or {}))
+    return None if specs is None else recorded(module, specs, named or {})
+
+
+def recorded(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Recording:
+    """Returns a recording of a module's call; where its Python looks at values, one of a run on a few random samples.
+
+    Args:
+        module: any module.
+        args, kwargs: its arguments, with a Spec in place of a tensor where no data is at hand.
+    """
+    made = record(module, *args, **kwargs)
+    if not made.reads:
+        return made
+    try:  # an empty batch takes only the ways that need no sample
+        return record(module, example=tree.map_leaves(_sample, tuple(args)), **tree.map_leaves(_sample, kwargs))
+    except Exception:  # random values are not for every module
+        return made
+
+
+def _sample(value: Any) -> Any:
+    """Random values in place of a Spec; always the same."""
+    if not isinstance(value, Spec) or value.is_number:
+        return value.concrete() if isinstance(value, Spec) else value
+    rest = math.prod(d or 1 for d in value.concrete()[1:])
+    shape = filled(value.shape, value.concrete(), min(_SAMPLES, max(2, _MOST // rest)))
+    dtype, generator = dtypes.to_torch(value.dtype), torch.Generator().manual_seed(0)
+    if dtype.is_floating_point or dtype.is_complex:
+        return torch.randn(shape, generator=generator).to(dtype)
+    return torch.randint(0, 2, shape, generator=generator).to(dtype)
 
 
 def rows_of(model: nn.Module, expand_nested: bool = False, graph: Graph | None = None) -> tuple[list[Row], Graph | None]:
@@ -66,13 +103,43 @@ def rows_of(model: nn.Module, expand_nested: bool = False, graph: Graph | None =
         graph: the graph to read, where the caller has it.
     """
     graph = graph if graph is not None else graph_of(model)
+    graph = None if graph is None else as_unit(model, graph)
     rows = _unbuilt_rows(model) if graph is None else _walk(model, graph, expand_nested, 0)
     return rows, graph
 
 
 def _unbuilt_rows(model: nn.Module) -> list[Row]:
-    layers = model.layers if hasattr(model, "layers") else list(model.children())
-    return [_row_of_module(model, layer, None, 0) for layer in layers]
+    layers = [model] if is_unit(model) else model.layers if hasattr(model, "layers") else list(model.children())
+    rows = [_row_of_module(model, layer, None, 0) for layer in layers]
+    return [*rows, *_left_over(model, rows, 0)]
+
+
+def is_unit(module: nn.Module) -> bool:
+    """Returns whether a module is one layer to whoever looks: a built-in one whose inside is its own affair."""
+    if isinstance(module, Layer) and hasattr(module, "layers"):
+        return False
+    place = type(module).__module__
+    if place.startswith("hornbeam.") or not place.startswith("torch.nn."):
+        return isinstance(module, Layer) and (place.startswith("hornbeam.") or not module._modules)
+    return bool(own_weights(module)) or not (module._modules or isinstance(module, _CONTAINERS))
+
+
+def as_unit(module: nn.Module, graph: Graph) -> Graph:
+    """Returns the graph of a layer's own call, in place of one of what goes on inside it."""
+    if not isinstance(graph, Recording) or not is_unit(module):
+        return graph
+    inputs = [node for node in graph.nodes if node.kind == "input"]
+    given = {r.node for r in graph.inputs}
+    name = getattr(module, "name", None)
+    call = Node("module", module, name if isinstance(name, str) else type(module).__name__, tuple(graph.input_nest),
+                {node.name: Ref(node, 0) for node in inputs if node not in given})  # fmt: skip
+    places = iter(range(len(graph.outputs)))
+    call.structure = tree.map_leaves(lambda v: Out(next(places)) if type(v) is Ref else v, graph.output_nest)
+    call.outputs = [r.spec for r in graph.outputs]
+    closed = Recording([*inputs, call], graph.input_nest,
+                       tree.map_leaves(lambda v: Ref(call, v.index) if type(v) is Out else v, call.structure))  # fmt: skip
+    closed.reads = graph.reads
+    return closed
 
 
 def _walk(model: nn.Module, graph: Graph, expand: bool, depth: int) -> list[Row]:
@@ -89,18 +156,57 @@ def _walk(model: nn.Module, graph: Graph, expand: bool, depth: int) -> list[Row]
         if row is None:
             rows[key] = row = _row_of_node(model, node, module, depth)
             row.owner = model
+        else:
+            shape = _shapes_of(node)
+            row.further += [] if shape in (row.shape, *row.further) else [shape]
         labels[id(node)] = f"{row.name}[{len(row.nodes)}]"
         row.nodes.append(node)
         row.connected.extend(f"{labels[id(r.node)]}[{r.index}]" for r in shown_refs(node) if id(r.node) in labels)
     listed = list(rows.values())
     if isinstance(graph, Recording):
-        called = {id(m) for r in listed if r.module is not None for m in r.module.modules()}
+        called = _parts(listed)
         listed += [
             _row_of_module(model, m, None, depth)
             for m in _children(model)
             if id(m) not in called and not _has_called_part(m, called)
         ]
+    listed = [*_left_over(model, listed, depth), *listed]
+    listed.sort(key=lambda row: row.weight is None and (2 if row.shape is None else 1))  # a model's own weights stand first
     return [r for row in listed for r in (row, *_inner(row, expand, depth))]
+
+
+def _parts(rows: list[Row]) -> set[int]:
+    return {id(m) for r in rows if r.module is not None for m in r.module.modules()}
+
+
+def _left_over(model: nn.Module, rows: list[Row], depth: int) -> list[Row]:
+    """Rows of what holds the weights that no row has: weights of the model itself, and parts that are not called."""
+    seen = {id(w) for r in rows if r.module is not None for w in weights_of(r.module)}
+    if all(id(w) in seen for w in weights_of(model)):
+        return []
+    shown, found = _parts(rows), []
+
+    def visit(module: nn.Module, path: str) -> None:
+        for key, weight in own_weights(module).items():
+            if id(weight) not in seen:
+                seen.add(id(weight))
+                found.append(_row_of_weight(path + key, weight, depth))
+        for key, part in module.named_children():
+            if id(part) in shown or all(id(w) in seen for w in weights_of(part)):
+                continue
+            if _has_called_part(part, shown):
+                visit(part, f"{path}{key}.")
+            else:
+                found.append(_row_of_module(model, part, None, depth))
+                seen.update(id(w) for w in weights_of(part))
+
+    visit(model, "")
+    return found
+
+
+def _row_of_weight(name: str, weight: torch.Tensor, depth: int) -> Row:
+    shape = _Shape(weight.shape)
+    return Row(name, type(weight).__name__, shape, weight.numel(), [], weight.requires_grad, depth, weight=weight)
 
 
 def _children(model: nn.Module) -> list[nn.Module]:
@@ -131,9 +237,7 @@ def inner_graph(row: Row, call: Node) -> Graph | None:
         call: one of the row's calls.
     """
     module = row.module
-    if module is None or isinstance(module, InputLayer) or not list(module.children()):
-        return None
-    if isinstance(module, Layer) and not hasattr(module, "layers") and type(module).__module__.startswith("hornbeam."):
+    if module is None or isinstance(module, InputLayer) or not list(module.children()) or is_unit(module):
         return None
     taken = lambda v: v.spec if type(v) is Ref else v  # noqa: E731
     named = {k: v for k, v in call.kwargs.items() if k not in call.passed}
@@ -150,7 +254,7 @@ def _module_of(model: nn.Module, node: Node) -> tuple[Any, nn.Module | None]:
 
 
 def _row_of_node(model: nn.Module, node: Node, module: nn.Module | None, depth: int) -> Row:
-    shape = tree.map_leaves(lambda v: _Shape(node.outputs[v.index].shape) if type(v) is Out else None, node.structure)
+    shape = _shapes_of(node)
     if module is not None:
         row = _row_of_module(model, module, shape, depth)
         return row
@@ -158,6 +262,10 @@ def _row_of_node(model: nn.Module, node: Node, module: nn.Module | None, depth: 
         "InputLayer" if node.kind == "input" else type(node.target).__name__ if node.kind == "operation" else home_of(node.target)
     )
     return Row(node.name, kind, shape, 0, depth=depth)
+
+
+def _shapes_of(node: Node) -> Any:
+    return tree.map_leaves(lambda v: _Shape(node.outputs[v.index].shape) if type(v) is Out else None, node.structure)
 
 
 class _Shape(tuple):  # type: ignore[type-arg]
@@ -168,8 +276,9 @@ def _row_of_module(model: nn.Module, module: nn.Module, shape: Any, depth: int) 
     weights = weights_of(module)
     learns = [w for w in weights if w.requires_grad]
     trainable = None if not weights else bool(learns)
+    name = layer_name(model, module) or type(module).__name__  # a layer that is shown alone has no name in a model
     return Row(
-        layer_name(model, module), type(module).__name__, shape, sum(w.numel() for w in weights), [], trainable, depth, module
+        name, type(module).__name__, shape, sum(w.numel() for w in weights), [], trainable, depth, module
     )
 
 
@@ -215,7 +324,7 @@ def in_range(rows: list[Row], layer_range: Any, caller: str) -> list[Row]:
 
 def is_linear(rows: list[Row]) -> bool:
     """Returns whether rows are a plain chain, so that connections say nothing new."""
-    top = [r for r in rows if r.depth == 0]
+    top = [r for r in rows if r.depth == 0 and r.weight is None]
     for before, row in itertools.pairwise(top):
         if row.nodes and (len(row.connected) != 1 or not row.connected[0].startswith(before.name + "[")):
             return False
