@@ -70,6 +70,22 @@ def foreign(**options):
     return model, Y, {}
 
 
+def half(**options):
+    parts = [layers.Dense(8, activation="relu", dtype="mixed_bfloat16"), layers.Lambda(lambda x: x * 2), layers.Dense(3)]
+    model = keras.Sequential([keras.Input((6,)), *parts])
+    model.compile("sgd", "mse", metrics=[keras.metrics.R2Score(), keras.metrics.F1Score("micro")], **options)
+    return model, np.eye(3, dtype="float32")[Y], {}
+
+
+def plain(**options):
+    module = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    module[0].register_forward_hook(lambda *args: None)
+    model = keras.models.TorchModel(module)
+    model.compile("adam", torch.nn.CrossEntropyLoss(), **options)
+    keras.Input((3,)) * 2  # whatever was recorded before
+    return model, Y, {}
+
+
 def trained(make, **options):
     set_random_seed(0)
     model, y, more = make(**options)
@@ -155,22 +171,6 @@ def test_hooks_on_weights_keep_steps_eager(hook):
     model.fit(X, y, batch_size=25, verbose=0)
     assert len(seen) == 2
     assert "_compiled_step" not in model.__dict__
-
-
-def half(**options):
-    parts = [layers.Dense(8, activation="relu", dtype="mixed_bfloat16"), layers.Lambda(lambda x: x * 2), layers.Dense(3)]
-    model = keras.Sequential([keras.Input((6,)), *parts])
-    model.compile("sgd", "mse", metrics=[keras.metrics.R2Score(), keras.metrics.F1Score("micro")], **options)
-    return model, np.eye(3, dtype="float32")[Y], {}
-
-
-def plain(**options):
-    module = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
-    module[0].register_forward_hook(lambda *args: None)
-    model = keras.models.TorchModel(module)
-    model.compile("adam", torch.nn.CrossEntropyLoss(), **options)
-    keras.Input((3,)) * 2  # whatever was recorded before
-    return model, Y, {}
 
 
 def test_each_compiled_function_has_code_of_its_own():
