@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -145,6 +146,31 @@ def test_an_optimizer_that_cannot_train_is_an_error(optimizer, error, message):
     model = chain()
     model.compile(optimizer, "mse")
     with pytest.raises(error, match=message):
+        model.fit(X, Y, verbose=0)
+
+
+@pytest.mark.parametrize("wrap", [lambda optimizer: optimizer, optimizers.TorchOptimizer])
+def test_an_optimizer_of_another_models_weights_is_an_error(wrap):
+    model, other = chain(), chain()
+    model.compile(wrap(torch.optim.SGD(other.parameters(), 0.1)), "mse")
+    for train in (lambda: model.fit(X, Y, verbose=0), lambda: model.train_on_batch(X, Y)):
+        with pytest.raises(ValueError, match="SGD holds none of the model's 4 weights that learn"):
+            train()
+
+
+def test_an_optimizer_older_than_a_layer_gets_one_warning():
+    model = chain()
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    model.add(layers.Dense(1, name="late"))
+    model.compile(optimizer, "mse")
+    with pytest.warns(UserWarning, match="SGD holds 4 of the 6 weights that learn.*'layers/2/kernel', 'layers/2/bias'") as caught:
+        model.fit(X, Y, verbose=0)
+        model.fit(X, Y, verbose=0)
+    assert len(caught) == 1
+    model.layers[-1].trainable = False
+    model.compile(optimizer, "mse")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
         model.fit(X, Y, verbose=0)
 
 

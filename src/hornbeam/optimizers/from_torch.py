@@ -71,11 +71,7 @@ class TorchOptimizer(Optimizer):
             self._take(self.make(variables))  # type: ignore[operator]
         known = {id(p) for group in self.param_groups for p in group["params"]}
         if variables and not any(id(v) in known for v in variables):
-            raise ValueError(
-                f"{type(self.optimizer).__name__} holds none of the model's {len(variables)} weights that learn: it was made for "
-                f"another model. Make it of `model.parameters()`, or give a function: "
-                f"optimizer=lambda weights: torch.optim.{type(self.optimizer).__name__}(weights)"
-            )
+            raise none_held(self.optimizer, len(variables))
         super().build(variables)
 
     @property
@@ -144,6 +140,15 @@ class TorchOptimizer(Optimizer):
     def __repr__(self) -> str:
         title = type(self.optimizer).__name__ if self.optimizer is not None else getattr(self.make, "__name__", "of a function")
         return f"<TorchOptimizer {title}, iterations={int(self.iterations)}>"
+
+
+def none_held(optimizer: torch.optim.Optimizer, count: int) -> ValueError:
+    """Returns the error for a torch optimizer that was made for the weights of another model."""
+    title = type(optimizer).__name__
+    return ValueError(
+        f"{title} holds none of the model's {count} weights that learn: it was made for another model. Make it of "
+        f"`model.parameters()`, or give a function: optimizer=lambda weights: torch.optim.{title}(weights)"
+    )
 
 
 def is_torch(thing: Any) -> bool:

@@ -10,11 +10,15 @@ from hornbeam.core import dtype as dtypes
 from hornbeam.core.errors import describe
 from hornbeam.graph import symbolic, tree
 from hornbeam.graph.context import setting
+from hornbeam.optimizers import TorchOptimizer
+from hornbeam.optimizers.from_torch import none_held
 from hornbeam.training import step
 from hornbeam.training.arrays import named_leaves
 from hornbeam.training.data import Arrays, unpack_x_y_sample_weight
 from hornbeam.training.labels import check_held_out, check_labels, is_builtin, torch_name_of, warn
-from hornbeam.training.trial import check_activation, check_reach, first_bad_row, rows_of, spoils, try_out
+from hornbeam.training.trial import (
+    check_activation, check_reach, first_bad_row, path_of, rows_of, shortened, spoils, try_out,
+)  # fmt: skip
 
 
 def check_compiled(model: Any, method: str) -> None:
@@ -218,6 +222,27 @@ def check_weights(model: Any) -> None:
         raise ValueError(
             f"Model {model.name!r} has no weight to train: {f'all {frozen} are frozen' if frozen else 'it has none'}. "
             f"Set `trainable = True` on a layer, or use `evaluate`."
+        )
+    check_optimizer(model)
+
+
+def check_optimizer(model: Any) -> None:
+    """Raises where a torch optimizer holds none of the weights that learn; warns, once, where it lacks some of them."""
+    given = model.optimizer
+    optimizer = given.optimizer if isinstance(given, TorchOptimizer) else given
+    if not isinstance(optimizer, torch.optim.Optimizer) or not step.is_default(model, "train_step"):
+        return
+    weights = {id(w) for w in model.trainable_weights}
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    missing = [path_of(name) for name, p in model.named_parameters() if id(p) in weights - held]
+    if len(missing) == len(weights):
+        raise none_held(optimizer, len(weights))
+    if missing and model.__dict__.get("_not_held") != missing:
+        model.__dict__["_not_held"] = missing
+        warn(
+            f"{type(optimizer).__name__} holds {len(weights) - len(missing)} of the {len(weights)} weights that learn in model "
+            f"{model.name!r}; the others stay as they are: {shortened(missing)}. Make the optimizer after all layers are there, "
+            f"or set `trainable = False` on these layers."
         )
 
 

@@ -191,7 +191,7 @@ def check_reach(model: Any, x: Any, outputs: Any) -> None:
     missing = [path_of(name) for name, w in model.named_parameters() if id(w) in weights]
     if not missing:
         return
-    shown = ", ".join(map(repr, missing[:3])) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
+    shown = shortened(missing)
     if len(missing) == (count := len(model.trainable_weights)):
         raise ValueError(
             f"No gradient reaches any weight of model {model.name!r} ({shown}): its outputs do not depend on them by operations "
@@ -203,6 +203,15 @@ def check_reach(model: Any, x: Any, outputs: Any) -> None:
     )
     if hasattr(model.optimizer, "_warned"):
         model.optimizer._warned = True
+
+
+def shortened(names: list[str]) -> str:
+    """Returns the first three of some names, and how many more there are.
+
+    >>> shortened(["a", "b", "c", "d"])
+    "'a', 'b', 'c' and 1 more"
+    """
+    return ", ".join(map(repr, names[:3])) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def path_of(name: str) -> str:
