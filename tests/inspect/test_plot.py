@@ -231,6 +231,41 @@ def test_equal_blocks_are_drawn_once_where_there_are_many():
     assert len(drawn(stacked(40), expand_nested=True, fold=False).diagram.boxes) == 122
 
 
+def many(count: int, length: int = 1) -> keras.Model:
+    inputs = keras.Input((4,))
+    ends = []
+    for _ in range(count):
+        x = inputs
+        for width in (3, 2, 5)[:length]:
+            x = layers.Dense(width)(x)
+        ends.append(x)
+    return keras.Model(inputs, layers.Concatenate()(ends))
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_many_equal_branches_are_drawn_once(length: int):
+    picture = drawn(many(300, length))
+    assert len(picture.diagram.boxes) == length + 2
+    assert len(picture.diagram.edges) == length + 1
+    assert words(picture).count("×300") == length
+    assert "15 weights each" in words(picture)
+    assert bounds(picture.marks)[2] < 300
+    assert model_to_dot(many(300, length)).count("×300") == length
+    assert len(drawn(many(12, length)).diagram.boxes) == 12 * length + 2
+    assert len(drawn(many(12, length), fold=True).diagram.boxes) == length + 2
+    assert len(drawn(many(13, length), fold=False).diagram.boxes) == 13 * length + 2
+
+
+def test_branches_that_differ_are_not_folded():
+    inputs = keras.Input((4,))
+    ends = [layers.Dense(2, activation="relu" if k % 2 else "tanh")(inputs) for k in range(40)]
+    ends[5] = layers.Dense(3)(inputs)
+    aside = layers.Dense(7)(ends[8])
+    picture = drawn(keras.Model(inputs, [layers.Concatenate()(ends), aside]), show_layer_names=True)
+    assert sorted(box.count for box in picture.diagram.boxes if box.count > 1) == [19, 19]
+    assert len([box for box in picture.diagram.boxes if box.count == 1]) == 5
+
+
 def test_parallel_blocks_are_not_folded():
     assert len(drawn(siamese(), expand_nested=True, fold=True).diagram.boxes) == 7
 
@@ -329,6 +364,17 @@ def test_nothing_overlaps(name: str, rankdir: str):
     assert all(x <= bx and y <= by and bx + bw <= x + w and by + bh <= y + h for bx, by, bw, bh in placed.boxes.values())
     for (source, target), line in placed.lines.items():
         assert not [b.name for b, r in boxes if b is not source and b is not target and crosses(line, r)], (source, target)
+
+
+@pytest.mark.parametrize("rankdir", ["LR", "RL"])
+def test_lines_end_at_the_sides_of_boxes(rankdir: str):
+    picture = drawn(unet(), rankdir=rankdir)
+    placed = _Scene(picture.diagram, picture.show).placed
+    for (source, target), line in placed.lines.items():
+        for box, (x, y) in ((source, line[0]), (target, line[-1])):
+            left, top, w, h = placed.boxes[box]
+            assert min(abs(x - left), abs(x - left - w)) < 1
+            assert top + 5 < y < top + h - 5
 
 
 @pytest.mark.parametrize(("rankdir", "axis", "sign"), [("TB", 1, 1), ("BT", 1, -1), ("LR", 0, 1), ("RL", 0, -1)])

@@ -11,6 +11,7 @@ from torch import nn
 from hornbeam.core.errors import describe, did_you_mean
 from hornbeam.inspect import plot_dot
 from hornbeam.inspect.given import graph_for
+from hornbeam.inspect.plot_branches import FEW, fold_branches
 from hornbeam.inspect.plot_diagram import Diagram, diagram_of, fold
 from hornbeam.inspect.plot_failure import failure_diagram
 from hornbeam.inspect.plot_libraries import library
@@ -78,7 +79,8 @@ def plot_model(
         inputs: what a module whose shapes are not known yet is called with: a shape such as (None, 32), an example tensor, an
             `Input`, or a nest of such.
         kwargs: `layer_range`, a pair of names or regular expressions of the first and last layer to show; `fold`, whether equal
-            neighbouring groups are drawn once with their number (unless given, where there are more than 80 boxes).
+            neighbouring groups, and equal branches beside each other, are drawn once with their number (unless given, groups
+            where there are more than 80 boxes, and more than 12 branches).
 
     Returns:
         The picture; notebooks show it. It has `svg`, `save(path)` and `to_bytes(kind)`.
@@ -150,7 +152,8 @@ def _diagram(caller: str, model: Any, inputs: Any, expand_nested: bool, folded: 
     else:
         took = "a model or any torch.nn.Module, or the error of a call; for a tensor, the model that makes it"
         raise TypeError(f"{caller} draws {took}. Received: {describe(model)}")
-    return fold(diagram) if folded or (folded is None and len(diagram.boxes) > MANY) else diagram
+    diagram = fold(diagram) if folded or (folded is None and len(diagram.boxes) > MANY) else diagram
+    return diagram if folded is False else fold_branches(diagram, 1 if folded else FEW)
 
 
 def _check(argument: str, value: Any, known: tuple[str, ...]) -> None:

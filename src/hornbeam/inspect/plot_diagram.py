@@ -59,6 +59,8 @@ class Box:
         group: the opened model that it is in.
         node: the call.
         failed: the shapes on which the call raised an error, or an empty string.
+        count: how many equal calls beside each other it stands for.
+        last: the name of the last of them.
     """
 
     place: int
@@ -74,6 +76,8 @@ class Box:
     group: Group | None = None
     node: Node | None = None
     failed: str = ""
+    count: int = 1
+    last: str = ""
 
 
 @dataclass

@@ -52,7 +52,8 @@ def _level(diagram: Diagram, parent: Group | None, numbers: dict[Group, int], sh
 
 
 def _label(box: Box, show: Show) -> str:
-    lines = [f"{box.name} ({box.kind})" if show.names else box.kind]
+    name = f"{box.name} … {box.last}" if box.count > 1 else box.name
+    lines = [(f"{name} ({box.kind})" if show.names else box.kind) + (f" ×{box.count}" if box.count > 1 else "")]
     if show.activations and box.activation:
         lines.append(f"activation: {box.activation}")
     if show.shapes:

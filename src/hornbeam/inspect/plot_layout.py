@@ -10,7 +10,7 @@ from typing import Any
 from hornbeam.inspect.plot_diagram import Box, Diagram, Group
 from hornbeam.inspect.plot_libraries import library
 from hornbeam.inspect.plot_pieces import joined, sections_of
-from hornbeam.inspect.plot_placed import Part, Piece, Placed, Point
+from hornbeam.inspect.plot_placed import Part, Piece, Placed, Point, Rect
 
 
 def ranks_of(diagram: Diagram) -> Counter[Box]:
@@ -59,8 +59,15 @@ def _placed(diagram: Diagram, size: Any, room: Any, captions: Any, down: bool, f
         points = [(p["x"], p["y"]) for p in edge["points"]]
         if down and isinstance(s, Box) and room[s]:  # begin at the box, not under what hangs below it
             points = [(points[0][0], boxes[s][1] + boxes[s][3]), *points]
+        if not down:
+            points[0], points[-1] = _beside(points[0], boxes.get(s)), _beside(points[-1], boxes.get(t))
         lines[s, t] = points
     return Placed(boxes, [Part(g, r) for g, r in groups.items()], lines, pieces, [k for k in lines if not isinstance(k[0], Box)])
+
+
+def _beside(point: Point, box: Rect | None) -> Point:
+    """An end of a line, moved to the side of its box: beside what hangs below the box would miss it."""
+    return point if box is None else (point[0], min(max(point[1], box[1] + 6), box[1] + box[3] - 6))
 
 
 def _is_heavy(diagram: Diagram, rank: Counter[Box]) -> bool:

@@ -119,7 +119,7 @@ class _Scene:
     def lines_of(self, box: Box) -> list[tuple[str, float, bool, str]]:
         """The lines of text in a box: text, size, bold, colour."""
         show, name, kind = self.show, clean(box.name), clean(box.kind)
-        weights = [f"{number(box.params)} weights"] if box.params else []
+        weights = [f"{number(box.params)} weights" + " each" * (box.count > 1)] if box.params else []
         if show.names:
             told = re.sub(r"_?\d*$", "", name).replace("_", "").lower() == kind.replace("_", "").lower()
             details = [] if told and not weights else [kind, *weights]
@@ -128,7 +128,8 @@ class _Scene:
         more = [box.activation] if show.activations and box.activation else []
         more += ["trainable" if box.trainable else "frozen"] if show.trainable and box.trainable is not None else []
         ink = colours_of(box)[2]
-        lines = [(elide(name if show.names else kind, 12, True, WIDEST), 12.0, True, INK)]
+        head = name + (f" … {clean(box.last)}" if box.count > 1 else "")
+        lines = [(elide(head if show.names else kind, 12, True, WIDEST), 12.0, True, INK)]
         below = [" · ".join(map(clean, line)) for line in (details, more) if line]
         return lines + [(elide(text, 10, False, WIDEST), 10.0, False, ink) for text in below]
 
@@ -162,7 +163,9 @@ class _Scene:
     def title(self, box: Box) -> str:
         """What is told of a box where the pointer rests on it."""
         shapes = ", ".join(f"{shape_text(s, True)} {d}" for s, d in zip(box.shapes, box.dtypes, strict=True))
-        return f"{clean(box.name)} ({clean(box.kind)}): {shapes}" + (f", {box.params:,} weights" if box.params else "")
+        return f"{clean(box.name)} ({clean(box.kind)}): {shapes}" + (f", {box.params:,} weights" if box.params else "") + (
+            f", and {box.count - 1:,} like it" if box.count > 1 else ""
+        )  # fmt: skip
 
     # -- where it goes
 
@@ -271,6 +274,8 @@ class _Scene:
         fill, stroke, ink = colours_of(box)
         middle = x + w / 2
         yield Label("box", self.title(box))
+        for k in (7.0, 3.5) if box.count > 1 else ():
+            yield Rectangle(x + k, y + k, w, h, 7, fill, stroke, 0.8)
         yield Rectangle(x, y, w, h, 7, fill, stroke, 2.2 if box.failed else 1.1)
         lines = self.texts[box]
         base = y + h / 2 - (len(lines) - 1) * 7.1 + 4.2
@@ -281,6 +286,11 @@ class _Scene:
             wide = measure(chip, 9) + 12
             yield Rectangle(middle - wide / 2, at, wide, 14, 7, "#ffffff", stroke, 0.8)
             yield Text(middle, at + 10.3, chip, 9, False, ink if box.failed else QUIET)
+        if box.count > 1:
+            pill = f"×{box.count}"
+            wide = measure(pill, 9.5, True) + 10
+            yield Rectangle(x - 6, y - 8, wide, 15, 7.5, QUIET)
+            yield Text(x - 6 + wide / 2, y + 3, pill, 9.5, True, "#ffffff")
         if box in self.badges:
             badge = str(self.badges[box])
             wide = max(18.0, measure(badge, 9.5, True) + 10)
