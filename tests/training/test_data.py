@@ -220,6 +220,58 @@ def test_sparse_matrices_are_dense_arrays(kind):
     batches.fit(((sparse, Y) for _ in range(2)), verbose=0)
 
 
+@pytest.mark.parametrize("kind", ["to_sparse", "to_sparse_csr"])
+@pytest.mark.filterwarnings("ignore:Sparse CSR")
+def test_sparse_tensors_are_dense_arrays(kind):
+    sparse = getattr(torch.from_numpy(X), kind)()
+    assert torch.equal(joined(sparse, Y)[0], torch.from_numpy(X))
+    assert model().predict(sparse, verbose=0).shape == (20, 1)
+
+
+def test_tensors_are_data_without_the_graph_that_made_them():
+    maker = torch.nn.Linear(3, 3)
+    leaf, made = torch.from_numpy(X).requires_grad_(), maker(torch.from_numpy(X))
+    for x in (leaf, made):
+        one = model()
+        assert len(one.fit(x, torch.from_numpy(Y), epochs=2, batch_size=8, verbose=0).history["loss"]) == 2
+        one.fit(((x, torch.from_numpy(Y)) for _ in range(2)), verbose=0)
+        one.train_on_batch(x, Y)
+    assert leaf.grad is None
+    assert maker.weight.grad is None
+
+
+def test_lists_of_lists_are_arrays():
+    assert np.array_equal(joined(X.tolist(), Y.tolist())[0], X)
+    one = model()
+    assert len(one.fit(X.tolist(), Y.tolist(), validation_data=(X.tolist(), Y.tolist()), verbose=0).history["val_loss"]) == 1
+    np.testing.assert_array_equal(one.predict(X.tolist(), verbose=0), one.predict(X, verbose=0))
+    assert as_nest([[[1], [2]], [[3], [4]]], "x").shape == (2, 2, 1)
+    assert [t.shape for t in as_nest([[X, X], [Y]], "x")[0]] == [(20, 3), (20, 3)]
+    assert as_nest([[], []], "x") == [[], []]
+
+
+@pytest.mark.parametrize("read", [lambda d, name: d[name], lambda d, name: d.with_format("torch")[name]])
+def test_columns_of_hub_datasets_are_arrays(read):
+    hub = pytest.importorskip("datasets").Dataset.from_dict({"x": X.tolist(), "y": list(range(20))})
+    x, y = joined(read(hub, "x"), read(hub, "y"))
+    assert np.array_equal(x, X)
+    assert y.tolist() == list(range(20))
+    assert y.dtype is torch.int64
+
+
+class Pairs(IterableDataset):
+    def __iter__(self):
+        return zip(X, Y, strict=True)
+
+
+@pytest.mark.parametrize("make", [Pairs, lambda: DataLoader(Pairs(), 8), lambda: DataLoader(Pairs(), 8, num_workers=1)])
+def test_iterable_datasets_are_trained_on_evaluated_and_predicted(make):
+    one = model()
+    assert len(one.fit(make(), epochs=2, batch_size=8, verbose=0, validation_data=make()).history["val_loss"]) == 2
+    assert one.evaluate(make(), verbose=0) == pytest.approx(one.evaluate(X, Y, verbose=0), rel=1e-6)
+    np.testing.assert_allclose(one.predict(make(), verbose=0), one.predict(X, verbose=0), rtol=1e-6)
+
+
 def test_a_dataset_without_a_length_is_endless():
     class Endless(keras.utils.PyDataset):
         def __getitem__(self, index):
@@ -350,6 +402,9 @@ def test_a_change_of_width_is_allowed_and_blamed_where_the_model_cannot_take_it(
         (lambda: (np.float32(3),), "`x` needs a batch axis"),
         (lambda: (np.array(["u", "v"]),), "`x` holds text .for example 'u'.: an array of dtype <U1"),
         (lambda: (np.array([[1, 2], [3]], dtype=object),), r"`x` holds rows of different lengths \(2, …\)"),
+        (lambda: ([[1.0, 2.0], [3.0]],), r"`x` holds rows of different lengths \(2, …\)"),
+        (lambda: (np.ma.masked_less(X, 0), Y), r"`x` is a masked array with \d+ masked values"),
+        (lambda: (Squares,), r"`x` is the class Squares. Make an instance of it: Squares\(...\)"),
         (lambda: (object(),), "`x` must be arrays, tensors, or something that gives batches"),
         (lambda: (iter([X]), Y), "`y` must not be given where x is"),
         (lambda: (None,), "`x` is missing"),
@@ -401,6 +456,10 @@ def test_an_awkward_array_is_as_good_as_a_plain_copy(tmp_path):
             if not array.flags.writeable:
                 batch += 1.0
         assert np.array_equal(np.array(array), before), kind
+
+
+def test_a_masked_array_without_masked_values_is_a_plain_one():
+    assert np.array_equal(as_tensor(np.ma.array(X)), X)
 
 
 def test_halves_and_bytes_keep_their_values():

@@ -566,7 +566,7 @@ def test_rows_in_a_list_are_told_as_what_they_are(name):
     model.compile("sgd", "mse")
     data = {"x": np.ones((90, 3)), "y": np.ones((90, 2))}
     with pytest.raises(ValueError, match=rf"for one array of rows, pass numpy.array\({name}\)") as found:
-        model.fit(**{**data, name: data[name].tolist()}, verbose=0)
+        model.fit(**{**data, name: list(data[name])}, verbose=0)
     assert len(str(found.value)) < 400
 
 

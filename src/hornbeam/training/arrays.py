@@ -14,6 +14,7 @@ from hornbeam.core.errors import describe
 from hornbeam.graph import tree
 from hornbeam.training.frames import as_array, is_table
 
+_NUMBERS = (int, float, bool, str)
 _WIDER = {"uint16": np.int32, "uint32": np.int64, "uint64": np.int64}
 
 
@@ -30,7 +31,12 @@ def as_tensor(value: Any, name: str = "x", borrowed: list[Any] | None = None) ->
         ValueError: it holds no numbers, or a number that the dtype cannot hold.
     """
     if isinstance(value, torch.Tensor):
-        return value
+        return _plain(value)
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise ValueError(
+            f"`{name}` is a masked array with {np.ma.count_masked(value)} masked values, which a model cannot tell from others. "
+            f"Fill them by `.filled(value)`, or drop such rows."
+        )
     array = value if type(value) is np.ndarray else np.asarray(as_array(value, name) if is_table(value) else value)
     if array.dtype.kind == "f":
         return _float_tensor(array, name, borrowed)
@@ -44,6 +50,12 @@ def as_tensor(value: Any, name: str = "x", borrowed: list[Any] | None = None) ->
             )
         array = array.astype(wider)
     return _shared(array, borrowed)
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor as data: dense, and without the graph of what made it."""
+    tensor = tensor.detach() if tensor.requires_grad else tensor
+    return tensor if tensor.layout is torch.strided else tensor.to_dense()
 
 
 def _float_tensor(array: np.ndarray, name: str, borrowed: list[Any] | None) -> torch.Tensor:
@@ -100,17 +112,38 @@ def _where(found: np.ndarray) -> tuple[int, ...]:
 
 
 def as_nest(nest: Any, name: str, borrowed: list[Any] | None = None) -> Any:
-    """Returns a nest of arrays as a nest of tensors; a list of numbers is one array, None stays None. See as_tensor."""
-    if nest is None or isinstance(nest, torch.Tensor):
-        return nest
-    if isinstance(nest, (list, tuple)) and nest and all(isinstance(v, (int, float, bool, str)) for v in nest):
-        return as_tensor(np.asarray(nest), name)
+    """Returns a nest of arrays as a nest of tensors; a list of numbers is one array, as a list of such lists is; None stays None.
+
+    See as_tensor.
+    """
+    if nest is None:
+        return None
+    if isinstance(nest, torch.Tensor):
+        return _plain(nest)
+    if isinstance(nest, (list, tuple)) and nest and (all(isinstance(v, _NUMBERS) for v in nest) or _is_written_out(nest)):
+        return as_tensor(_written_out(nest), name)
     if isinstance(nest, dict):
         return {k: as_nest(v, f"{name}[{k!r}]", borrowed) for k, v in nest.items()}
     if isinstance(nest, (list, tuple)):
         made = [as_nest(v, f"{name}[{i}]", borrowed) for i, v in enumerate(nest)]
         return type(nest)(*made) if hasattr(nest, "_fields") else type(nest)(made)
     return as_tensor(nest, name, borrowed)
+
+
+def _is_written_out(nest: Any) -> bool:
+    """Whether a list holds lists that end in numbers: the rows of one array."""
+    if type(nest) is not list or not nest or not all(type(v) is list for v in nest):
+        return False
+    return bool(nest[0]) and all(isinstance(v, _NUMBERS) for v in nest[0]) or _is_written_out(nest[0])
+
+
+def _written_out(rows: Any) -> np.ndarray:
+    try:
+        return np.asarray(rows)
+    except ValueError:  # rows of different lengths
+        array = np.empty(len(rows), dtype=object)
+        array[:] = rows
+        return array
 
 
 def named_leaves(nest: Any, name: str) -> Iterator[tuple[str, Any]]:

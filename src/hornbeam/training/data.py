@@ -33,6 +33,8 @@ def make_source(
     """Returns Arrays for what lies in memory, Rows or Items for what is asked by number, a Stream for all else."""
     if x is None:
         raise ValueError("`x` is missing: give arrays, tensors, a DataLoader, or an iterable of batches.")
+    if isinstance(x, type):
+        raise TypeError(f"`x` is the class {x.__name__}. Make an instance of it: {x.__name__}(...).")
     x, y = named_target(x, y)
     if is_in_memory(x):
         return Arrays(x, y, sample_weight, batch_size, class_weight)

@@ -9,13 +9,13 @@ import numpy as np
 
 from hornbeam.core.errors import did_you_mean
 
-_LIBRARIES = ("pandas", "polars", "pyarrow", "scipy")
+_LIBRARIES = ("pandas", "polars", "pyarrow", "scipy", "datasets")
 _HUB = ("Dataset", "IterableDataset", "DatasetDict", "IterableDatasetDict")
 _NUMBERS = "Turn it into numbers first"
 
 
 def library_of(value: Any) -> str | None:
-    """Returns "pandas", "polars", "pyarrow" or "scipy" for a table, a column or a matrix of these libraries, else None."""
+    """Returns the library ("pandas", "polars", …) that a table, a column or a matrix is of, else None."""
     for cls in type(value).__mro__:
         root = cls.__module__.partition(".")[0]
         if root in _LIBRARIES:
@@ -25,7 +25,14 @@ def library_of(value: Any) -> str | None:
 
 def is_table(value: Any) -> bool:
     """Returns whether a value is a table or a column that `as_array` takes."""
-    return library_of(value) is not None
+    library = library_of(value)
+    return library is not None and (library != "datasets" or is_hub_column(value))
+
+
+def is_hub_column(value: Any) -> bool:
+    """Returns whether a value is a column of a dataset of Hugging Face's `datasets`."""
+    column = getattr(sys.modules.get("datasets.arrow_dataset"), "Column", None)
+    return column is not None and isinstance(value, column)
 
 
 def is_hub(value: Any) -> bool:
@@ -42,6 +49,8 @@ def as_array(value: Any, name: str) -> np.ndarray:
     """
     if library_of(value) == "scipy":
         return value.toarray()
+    if is_hub_column(value):
+        return np.asarray(value[:])
     if not _has_columns(value):
         column = _column(value, name)
         return column[:, None] if column.ndim == 1 else column

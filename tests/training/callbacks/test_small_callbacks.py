@@ -31,6 +31,21 @@ X = np.random.default_rng(1).normal(size=(96, 6)).astype("float32")
 Y = np.arange(96) % 4
 
 
+@pytest.mark.parametrize("kind", [EarlyStopping, ReduceLROnPlateau])
+def test_a_result_that_is_missing_is_said_once(kind):
+    with pytest.warns(UserWarning) as said:
+        fit([kind("val_acuracy", mode="max")])
+    assert [str(w.message) for w in said if "acuracy" in str(w.message)] == [str(said[0].message)]
+
+
+def test_a_scheduler_of_torch_needs_its_callback():
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], 0.1)
+    for kind in (torch.optim.lr_scheduler.ExponentialLR, torch.optim.lr_scheduler.ReduceLROnPlateau):
+        scheduler = kind(optimizer, **({"gamma": 0.5} if kind.__name__ == "ExponentialLR" else {}))
+        with pytest.raises(ValueError, match=rf"Wrap it: hornbeam.callbacks.TorchScheduler\({kind.__name__}\(...\)\)"):
+            fit([scheduler])
+
+
 def fit(callbacks, optimizer="adam", **more):
     set_random_seed(5)
     model = Sequential([Input((6,)), Dense(16, activation="relu"), Dropout(0.4), Dense(4)])

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.optim.lr_scheduler import LRScheduler
 
 from hornbeam.core.registry import public
 
@@ -188,6 +189,8 @@ class CallbackList(Callback):
         for callback in self.callbacks:
             if isinstance(callback, type) or not (isinstance(callback, Callback) or hasattr(callback, "on_epoch_end")):
                 hint = f" Make an instance: {callback.__name__}(...)." if isinstance(callback, type) else ""
+                if isinstance(callback, LRScheduler):
+                    hint = f" Wrap it: hornbeam.callbacks.TorchScheduler({type(callback).__name__}(...))."
                 raise ValueError(
                     f"`callbacks` takes instances of Callback. Received: {callback!r} ({type(callback).__name__}).{hint}"
                 )

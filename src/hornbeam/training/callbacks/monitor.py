@@ -44,6 +44,8 @@ class MonitorCallback(Callback):
         self.monitor, self.mode, self.min_delta = monitor, mode, abs(min_delta)
         self.monitor_op: Callable[[float, float], bool] | None = None
 
+    _warned = False
+
     def _find_direction(self) -> Callable[[float, float], bool]:
         if self.monitor_op is None:
             up = self.mode == "max" or (self.mode == "auto" and self._grows())
@@ -68,9 +70,10 @@ class MonitorCallback(Callback):
         )
 
     def get_monitor_value(self, logs: Any) -> float | None:
-        """Returns the watched result, or None with a warning where there is none."""
+        """Returns the watched result, or None where there is none, the first time with a warning."""
         value = (logs or {}).get(self.monitor)
-        if value is None:
+        if value is None and not self._warned:
+            self._warned = True
             known = list(logs or ())
             unvalidated = self.monitor.startswith("val_") and not any(k.startswith("val_") for k in known)
             hint = " Is validation data missing?" if unvalidated else ""
