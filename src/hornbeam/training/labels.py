@@ -28,7 +28,7 @@ def kind_of(loss: Any) -> str | None:
     """Returns "sparse", "categorical", "binary" or "hinge" for the losses whose targets have a range, else None.
 
     >>> from hornbeam import losses
-    >>> kind_of(losses.get("sparse_categorical_crossentropy"))
+    >>> kind_of(losses.SparseCategoricalCrossentropy())
     'sparse'
     """
     if torch_name_of(loss) is not None:
