@@ -109,7 +109,8 @@ ROWS = [
 ]  # fmt: skip
 
 # Tested on their own: what a cell takes is no plain input; a Lambda's config names a function; the others are no layers to call.
-OTHERS = {"Layer", "Wrapper", "InputLayer", "SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells", "Lambda", "TorchModuleWrapper"}
+OTHERS = {"Layer", "Wrapper", "TorchModuleWrapper", "InputLayer", "Lambda"}
+OTHERS |= {"SimpleRNNCell", "LSTMCell", "GRUCell", "StackedRNNCells"}
 
 
 @pytest.fixture(autouse=True)

@@ -91,7 +91,7 @@ def test_a_loss_nest_may_name_a_part_of_nested_outputs():
 def test_a_loss_nest_that_leaves_the_outputs_is_an_error(loss):
     model = Nested()
     model.compile("sgd", loss)
-    with pytest.raises(ValueError, match="`loss` has (the key|3 entries, but the model has 2)"):
+    with pytest.raises(ValueError, match=r"`loss` has (the key|3 entries, but the model has 2)"):
         model.evaluate(X, {"a": [ONES, ONES], "b": ONES}, verbose=0)
 
 

@@ -156,7 +156,7 @@ class _Again:
         metrics = [metric for m in modules for metric in m.__dict__.get("_metrics", ())]
         tensors = [b for m in modules for b in m._buffers.values() if b is not None] + [v for x in metrics for v in x.variables]
         self.states = [(t, t.detach().clone()) for t in tensors if not getattr(t, "_lazy", False)]
-        self.losses = [m._losses for m in modules if "_losses" in m.__dict__]
+        self.losses: list[list[Any]] = [m.__dict__["_losses"] for m in modules if "_losses" in m.__dict__]
 
     def __enter__(self) -> None:
         now = {"training": None, "names": (), "stateless": None, "depth": 0, "root": None, "casts": None}
