@@ -20,7 +20,7 @@ ONE_THREAD = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
 }
 BATCH = 128
-STEPS = {"mlp": 200, "inception": 6, "lstm": 6, "transformer": 8}
+STEPS = {"mlp": 200, "inception": 6, "lstm": 3, "transformer": 8}
 
 
 def data(name):

@@ -21,7 +21,7 @@ OTHERS = {
     "lstm": ("hand-written torch", "hornbeam"),
     "transformer": ("hornbeam", "hornbeam compiled"),
 }
-ROUNDS = 9
+ROUNDS = 5
 
 
 class Contestant:
