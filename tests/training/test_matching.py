@@ -171,3 +171,18 @@ def test_arrays_of_weights_stay_as_they_were_when_training_goes_on():
     assert all(np.array_equal(t, before) for t in taken)
     model.set_weights([before, np.zeros(1)])
     assert np.array_equal(kernel.numpy(), before)
+
+
+@pytest.mark.parametrize("wrap", [lambda y: [y], lambda y: (y,), lambda y: {"out": y}])
+@pytest.mark.parametrize("lists", ["metrics", "weighted_metrics"])
+def test_targets_of_one_output_may_come_in_a_nest(wrap, lists):
+    x = Input((3,))
+    model = Model(x, Dense(1, name="out")(x))
+    model.compile(SGD(0.0), "mse", **{lists: ["mae"]})
+    y = np.zeros((12, 1), "float32")
+    expected = [float(np.square(model.predict(X)).mean()), float(np.abs(model.predict(X)).mean())]
+    history = model.fit(X, wrap(y), validation_data=(X, wrap(y)), verbose=0).history
+    assert [history[k][0] for k in ("loss", "mae")] == pytest.approx(expected, rel=1e-5)
+    assert [history[k][0] for k in ("val_loss", "val_mae")] == pytest.approx(expected, rel=1e-5)
+    assert model.evaluate(X, wrap(y), verbose=0) == pytest.approx(expected, rel=1e-5)
+    assert model.train_on_batch([X], wrap(y)) == pytest.approx(expected, rel=1e-5)

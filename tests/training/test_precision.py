@@ -112,6 +112,20 @@ def test_branchless_steps_read_nothing():
     assert scaled.dynamic_scale == 2.0**14
 
 
+@pytest.mark.parametrize(("scale", "made"), [(2.0**10, 12), (2.0**60, 0)])
+def test_steps_of_fit_under_loss_scaling_read_nothing(scale, made):
+    model = hornbeam.Sequential([hornbeam.Input((6,)), layers.Dense(1, dtype="mixed_float16")])
+    model.compile(optimizers.LossScaleOptimizer(optimizers.SGD(0.01), scale), "mse")
+    counts = []
+    for steps in (2, 10):
+        with Reads() as reads:
+            model.fit(X, Y, batch_size=4, steps_per_epoch=steps, verbose=0)
+        counts.append(reads.count)
+    assert counts[0] == counts[1]
+    assert int(model.optimizer.iterations) == made
+    assert model.optimizer.dynamic_scale == scale / 2.0 ** (12 - made)
+
+
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "bfloat16"])
 def test_ids_are_never_rounded(policy):
     model = hornbeam.Sequential(

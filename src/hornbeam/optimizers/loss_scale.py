@@ -59,6 +59,7 @@ class LossScaleOptimizer(Optimizer):
         super().__init__(0.0, name=name, **kwargs)
         self.initial_scale, self.dynamic_growth_steps = initial_scale, dynamic_growth_steps
         self._good, self._scale = Mirrored(0, torch.int64), Mirrored(initial_scale, torch.float32)
+        self._is_finite = Mirrored(True, torch.bool)
         self._numbers += [("step_counter", self._good), ("dynamic_scale", self._scale)]
 
     @property
@@ -116,7 +117,8 @@ class LossScaleOptimizer(Optimizer):
                     inner.branchless = True
                 self._branchless_apply(grads, trainable_variables, finite)
                 return
-            if not bool(finite):
+            self._is_finite.tensor.copy_(finite)
+            if not self._is_finite.get():
                 self._good.set(0)
                 self._scale.set(self._scale.get() / 2)
                 return

@@ -171,7 +171,7 @@ class CompileMetrics:
         """Takes a batch into all metrics."""
         if self._parts is None:
             self.build(y, y_pred)
-        if self._plain is not None and isinstance(y_pred, torch.Tensor):
+        if self._plain is not None and isinstance(y_pred, torch.Tensor) and isinstance(y, torch.Tensor):
             for metric in self._plain:
                 metric.update_state(y, y_pred)
             return
