@@ -1,4 +1,4 @@
-"""Building and summarising: the text's models and long chains. `python benchmarks/build.py`"""
+"""Building, summarising and drawing: the text's models and long ones. `python benchmarks/build.py`"""
 
 from __future__ import annotations
 
@@ -46,6 +46,18 @@ def chain(length):
     return keras.Model(inputs, x)
 
 
+def residual(blocks):
+    inputs = x = keras.Input((8, 8, 16))
+    for _ in range(blocks):
+        h = layers.BatchNormalization()(layers.Conv2D(16, 3, padding="same")(x))
+        x = layers.Add()([x, layers.ReLU()(h)])
+    return keras.Model(inputs, x)
+
+
+def drawn(model):
+    return lambda: keras.utils.plot_model(model, to_file=None).svg
+
+
 def timed(function, repeats=9):
     times = []
     for _ in range(repeats):
@@ -72,6 +84,10 @@ if __name__ == "__main__":
     memory = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     median, best, long = timed(lambda: chain(1500), 3)
     rows += [("chain of 1,500 calls: build", median, best), ("chain of 1,500 calls: summary", *timed(silent(long), 3)[:2])]
+    for name, make in (("chain of 1,000 layers", lambda: chain(1000)), ("residual model of 1,000 layers", lambda: residual(250))):
+        median, best, model_of = timed(make, 3)
+        rows += [(f"{name}: build", median, best), (f"{name}: summary", *timed(silent(model_of), 3)[:2])]
+        rows += [(f"{name}: SVG", *timed(drawn(model_of), 3)[:2])]
     print(f"{'':50s} {'median ms':>10s} {'best ms':>10s}")
     for name, median, best in rows:
         print(f"{name:50s} {median:10.1f} {best:10.1f}")
