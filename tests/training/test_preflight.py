@@ -284,6 +284,13 @@ LIKELY = {
     "relu as probabilities": (sequential(1, lambda x: torch.relu(x) + 2), BCE, BINARY, "is not between 0 and 1"),
     "log_softmax as probabilities": (sequential(3, "log_softmax"), SPARSE, CLASS, "is the result of a log_softmax"),
     "one unit's softmax": (sequential(1, "softmax"), BCE, BINARY, "A softmax over one unit is always 1"),
+    "one unit for exclusive classes": (
+        sequential(1, "sigmoid"), "categorical_crossentropy", BINARY, "Loss 'categorical_crossentropy' over one unit is always 0, "
+        "so the model's output cannot learn: for two classes use 'binary_crossentropy' with one unit",
+    ),
+    "one logit for exclusive classes": (
+        sequential(1), own_losses.CategoricalCrossentropy(from_logits=True), BINARY, "over one unit is always 0",
+    ),
     "softmax for labels that do not exclude": (sequential(3, "softmax"), BCE, ONE_HOT, "use 'categorical_crossentropy'"),
     "sigmoid for classes": (sequential(3, "sigmoid"), SPARSE, CLASS, "ends in a sigmoid: use a softmax"),
     "several classes at once": (
