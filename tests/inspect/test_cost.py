@@ -155,6 +155,16 @@ def test_torchs_recurrent_modules(make: Any, gates: int) -> None:
     assert forward == 2 * recurrent(gates) + 2 * recurrent(gates, 2 * U)
 
 
+def test_what_the_fused_lstm_keeps_and_takes() -> None:
+    short, long = (cost_of(nn.LSTM(D, 64, batch_first=True), (None, steps, D), batch_size=B) for steps in (100, 200))
+    # each step: the input in another order, rows of 256 gates, which oneDNN lays 272 numbers apart, cell states and outputs
+    assert long.activation_bytes - short.activation_bytes == 100 * B * (D + 272 + 64 + 64) * FLOAT
+    # at the peak of the backward pass further gates, three states as wide as the widest, cells; the output and its gradient
+    assert long.peak_bytes - short.peak_bytes >= 100 * B * (2 * 272 + 2 * 64 + 3 * 64 + 2 * 64) * FLOAT
+    looked, trained = (cost_of(nn.LSTM(D, 64), (None, B, D), batch_size=200, training=t).peak_bytes for t in (False, True))
+    assert trained > 4 * looked
+
+
 @pytest.mark.parametrize(("make", "gates"), [(nn.LSTMCell, 4), (nn.GRUCell, 3), (nn.RNNCell, 1)])
 def test_torchs_cells(make: Any, gates: int) -> None:
     assert cost_of(make(D, U), (None, D), batch_size=B).macs_forward == B * gates * (D * U + U * U)
@@ -413,6 +423,55 @@ def test_the_step_of_an_optimizer_is_within_the_peak() -> None:
     net = nn.Linear(1000, 1000)
     plain, clipped = (cost_of(net, (None, 1000), optimizer=keras.optimizers.Adam(clipnorm=c)) for c in (None, 1.0))
     assert clipped.peak_bytes >= plain.peak_bytes + 1000 * 1000 * FLOAT  # clipped gradients are new tensors
+
+
+# -- the loss
+
+
+ROWS, CLASSES = 64, 1000
+WHOLE = ROWS * CLASSES * FLOAT
+
+
+@pytest.mark.parametrize(
+    ("loss", "wholes"),
+    [
+        ("mse", 3),  # outputs, targets, the gradient
+        ("sparse_categorical_crossentropy", 3),  # clipped outputs in place of targets
+        (keras.losses.SparseCategoricalCrossentropy(from_logits=True), 4),  # outputs, log-softmax, both gradients
+        (nn.CrossEntropyLoss(), 4),
+        ("categorical_crossentropy", 7),
+        (lambda y, z: F.cross_entropy(z.mT, y.long()), 4),  # takes numbers of classes, though its name does not say so
+    ],
+)
+def test_the_compiled_loss_is_in_the_peak(loss: Any, wholes: int) -> None:
+    model = keras.Sequential([keras.Input((3, 4)), layers.Dense(CLASSES)])
+    model.compile("sgd", loss, jit_compile=False)
+    before = dict(vars(model._compile_loss))
+    cost = model.cost(batch_size=ROWS)
+    assert cost.notes == []
+    assert cost.peak_bytes == pytest.approx(wholes * 3 * WHOLE, rel=0.05)
+    assert vars(model._compile_loss) == before
+
+
+def test_each_output_has_its_own_loss() -> None:
+    x = keras.Input((4,))
+    model = keras.Model(x, {"a": layers.Dense(CLASSES)(x), "b": layers.Dense(CLASSES)(x), "c": layers.Dense(CLASSES)(x)})
+    sparse = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    peaks = []
+    for losses in ({"a": sparse}, {"a": sparse, "b": "mse"}):
+        model.compile("sgd", losses)
+        peaks.append(model.cost(batch_size=ROWS).peak_bytes)
+        assert model.cost().notes == []
+    assert 2 * WHOLE <= peaks[1] - peaks[0] <= 4 * WHOLE
+
+
+def test_a_loss_that_runs_on_no_made_up_targets() -> None:
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(CLASSES)])
+    plain = model.cost(batch_size=ROWS)
+    model.compile("sgd", lambda y, z: z.sum() if y.sum() > 0 else z.mean())
+    cost = model.cost(batch_size=ROWS, optimizer="sgd")
+    assert cost.peak_bytes - plain.peak_bytes < 64
+    assert "does not run on made-up targets" in cost.notes[0]
 
 
 # -- looking changes nothing

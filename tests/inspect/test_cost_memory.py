@@ -14,7 +14,7 @@ RUN = Path(__file__).with_name("training_run.py")
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="the peak of resident memory is read from /proc")
-@pytest.mark.parametrize("name", ["convolutional", "transformer", "dense"])
+@pytest.mark.parametrize("name", ["convolutional", "transformer", "dense", "recurrent", "language"])
 def test_the_predicted_peak_is_that_of_a_real_run(name: str) -> None:
     # the C library is told to give freed memory back at once: what it keeps for later is no part of what a step needs
     source = str(RUN.parents[2] / "src")

@@ -43,9 +43,21 @@ def dense() -> tuple[Any, Any, Any]:
     return model, np.ones((4096, 512), "float32"), np.zeros(4096, "int64")
 
 
+def recurrent() -> tuple[Any, Any, Any]:
+    inputs = keras.Input((100, 96))
+    x = layers.LSTM(128)(layers.LSTM(160, return_sequences=True)(inputs))
+    return keras.Model(inputs, layers.Dense(10)(x)), np.ones((96, 100, 96), "float32"), np.zeros(96, "int64")
+
+
+def language() -> tuple[Any, Any, Any]:
+    inputs = keras.Input((128,), dtype="int32")
+    model = keras.Model(inputs, layers.Dense(8000)(layers.Embedding(8000, 64)(inputs)))
+    return model, np.ones((16, 128), "int32"), np.zeros((16, 128), "int64")
+
+
 def main(name: str) -> None:
     torch.set_num_threads(1)
-    model, x, y = {"convolutional": convolutional, "transformer": transformer, "dense": dense}[name]()
+    model, x, y = MODELS[name]()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     small = type(model).from_config(model.get_config())  # libraries make themselves ready
     small.compile(keras.optimizers.Adam(), loss, jit_compile=False)
@@ -61,6 +73,8 @@ def main(name: str) -> None:
     taken = resident("VmHWM") - begun + x.nbytes + y.nbytes
     print(taken, predicted.peak_bytes)
 
+
+MODELS = {f.__name__: f for f in (convolutional, transformer, dense, recurrent, language)}
 
 if __name__ == "__main__":
     main(sys.argv[1])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
@@ -14,6 +15,7 @@ from hornbeam.core.layer import Layer
 from hornbeam.graph import tree
 from hornbeam.graph.node import Node, Ref, Spec
 from hornbeam.inspect.cost_frames import Work
+from hornbeam.inspect.cost_loss import NoLoss, losses_for, squares
 from hornbeam.inspect.cost_optimizer import UNKNOWABLE
 from hornbeam.inspect.cost_run import StepRun, run_step
 from hornbeam.inspect.cost_stand_ins import parameters, sizes_of
@@ -248,21 +250,14 @@ def arguments_for(module: nn.Module, inputs: Any, caller: str) -> tuple[Any, Any
     return (tree.map_leaves(lambda v: v.spec if type(v) is Ref else v, graph.input_nest),), {}
 
 
-def _squares(outputs: Any) -> torch.Tensor | None:
-    """A loss like most: it keeps one tensor of the outputs' size, and its gradient has one."""
-    parts = [(y - torch.empty_like(y)).square().mean() for y in tree.leaves(outputs)
-             if isinstance(y, torch.Tensor) and y.is_floating_point()]  # fmt: skip
-    return sum(parts[1:], parts[0]) if parts else None
-
-
 def _cost(module: nn.Module, args: Any, kwargs: Any, batch: int, training: bool, optimizer: Any) -> Cost:
-    loss = _squares if training else None
     notes: list[str] = []
+    step = lambda loss, real=False: run_step(module, args, kwargs, batch, training, loss, optimizer, real)  # noqa: E731
     try:
-        run = run_step(module, args, kwargs, batch, training, loss, optimizer)
+        run = _first_that_runs(step, module, training, notes)
     except UNKNOWABLE:
         notes.append("The model's Python looks at values, so it was run on random ones: other values may cost more or less.")
-        run = run_step(module, args, kwargs, batch, training, loss, optimizer, real=True)
+        run = _first_that_runs(partial(step, real=True), module, training, notes)
     except ValueError as error:
         if batch > 1 or "more than 1 value per channel" not in str(error):
             raise
@@ -279,6 +274,17 @@ def _cost(module: nn.Module, args: Any, kwargs: Any, batch: int, training: bool,
     made.optimizer_bytes = run.slot_bytes
     made.peak_bytes = run.memory.peak + made.weight_bytes + made.input_bytes + made.optimizer_bytes + _buffer_bytes(module)
     return made
+
+
+def _first_that_runs(step: Callable[[Any], StepRun], module: nn.Module, training: bool, notes: list[str]) -> StepRun:
+    """The step with the compiled loss, or with a squared error where that takes no targets that can be made up."""
+    for loss in losses_for(module) if training else (None,):
+        with suppress(NoLoss):
+            run = step(loss)
+            if loss is squares and getattr(module, "_compile_loss", None) is not None:
+                notes.append("The compiled loss does not run on made-up targets: a squared error was taken in its place.")
+            return run
+    raise AssertionError("the last loss takes any outputs")
 
 
 def _guessed_sizes(args: Any, kwargs: Any, batch: int) -> list[str]:

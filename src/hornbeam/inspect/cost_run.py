@@ -22,7 +22,7 @@ from hornbeam.graph.context import setting
 from hornbeam.graph.infer import looking
 from hornbeam.graph.node import Spec
 from hornbeam.inspect.cost_frames import Calls, Work
-from hornbeam.inspect.cost_memory import Memory
+from hornbeam.inspect.cost_memory import Memory, scratch, workspace
 from hornbeam.inspect.cost_optimizer import UNKNOWABLE, Update
 from hornbeam.inspect.cost_rules import multiply_adds
 from hornbeam.inspect.cost_stand_ins import fake_of, parameters, real_of, sizes_of, standing_in
@@ -79,6 +79,10 @@ class StepRun(Calls, TorchDispatchMode):
         work = self.target()
         self.mark(work)
         made = multiply_adds(name, args, kwargs, out)
+        self.memory.visit(scratch(name, args))
+        hidden = workspace(name, args)
+        if hidden is not None:
+            self.memory.add(out[-1], size=hidden)
         written = 0
         changes = func._schema.is_mutable
         empty = name.startswith(("empty", "new_empty"))
