@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import struct
 import sys
 from itertools import pairwise
@@ -15,8 +16,9 @@ import hornbeam as keras
 from hornbeam import layers
 from hornbeam.inspect import plot_layout, plot_pieces, plot_write
 from hornbeam.inspect.plot import Picture
-from hornbeam.inspect.plot_diagram import family_of, family_of_function
-from hornbeam.inspect.plot_scene import _Scene, bounds
+from hornbeam.inspect.plot_diagram import Box, family_of, family_of_function
+from hornbeam.inspect.plot_placed import Point
+from hornbeam.inspect.plot_scene import Rectangle, _Scene, bounds
 from hornbeam.utils import model_to_dot, plot_model
 from signatures import parameters
 
@@ -226,7 +228,7 @@ def test_equal_blocks_are_drawn_once_where_there_are_many():
     folded = drawn(stacked(40), expand_nested=True)
     assert len(elements(folded, "group")) == 1
     assert "×40" in words(folded)
-    assert "block0 … block39" in words(folded)
+    assert "block0 … block39" in " ".join(words(folded))
     assert len(folded.diagram.boxes) == 5
     assert len(drawn(stacked(40), expand_nested=True, fold=False).diagram.boxes) == 122
 
@@ -334,6 +336,12 @@ def crosses(line: list[tuple[float, float]], rect: tuple[float, ...]) -> bool:
     return any(x + 1 < px < x + w - 1 and y + 1 < py < y + h - 1 for px, py in steps)
 
 
+def meet(a: Point, b: Point, c: Point, d: Point) -> bool:
+    """Whether two pieces of line cross."""
+    side = lambda p, q, r: (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])  # noqa: E731
+    return side(a, b, c) * side(a, b, d) < -1e-6 and side(c, d, a) * side(c, d, b) < -1e-6
+
+
 MODELS = {
     "branches": (branches, {}),
     "siamese": (siamese, {"expand_nested": True}),
@@ -364,6 +372,28 @@ def test_nothing_overlaps(name: str, rankdir: str):
     assert all(x <= bx and y <= by and bx + bw <= x + w and by + bh <= y + h for bx, by, bw, bh in placed.boxes.values())
     for (source, target), line in placed.lines.items():
         assert not [b.name for b, r in boxes if b is not source and b is not target and crosses(line, r)], (source, target)
+
+
+@pytest.mark.parametrize("name", ["siamese", "stacked", "folded", "residual", "columns"])
+def test_no_line_passes_a_caption(name: str):
+    make, options = MODELS[name]
+    picture = drawn(make(), **options)
+    scene = _Scene(picture.diagram, picture.show)
+    _, captions = scene.group_marks()
+    patches = [m for m in captions if isinstance(m, Rectangle)]
+    assert len(patches) >= len(picture.diagram.groups())
+    for (x, y, w, h, *_), line in itertools.product(patches, scene.placed.lines.values()):
+        assert not crosses(line, (x, y, w, h)), line
+
+
+def test_two_lines_of_a_box_do_not_cross_at_it():
+    for name, (make, options) in MODELS.items():
+        picture = drawn(make(), **options)
+        lines = _Scene(picture.diagram, picture.show).placed.lines
+        for (s, one), (t, other) in itertools.combinations(lines, 2):
+            if s is t and isinstance(s, Box):
+                a, b = lines[s, one], lines[t, other]
+                assert not any(meet(p, q, v, w) for p, q in pairwise(a[:4]) for v, w in pairwise(b[:4])), (name, s.name)
 
 
 @pytest.mark.parametrize("rankdir", ["LR", "RL"])

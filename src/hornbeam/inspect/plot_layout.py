@@ -11,6 +11,7 @@ from hornbeam.inspect.plot_diagram import Box, Diagram, Group
 from hornbeam.inspect.plot_libraries import library
 from hornbeam.inspect.plot_pieces import joined, sections_of
 from hornbeam.inspect.plot_placed import Part, Piece, Placed, Point, Rect
+from hornbeam.inspect.plot_ports import uncrossed
 
 
 def ranks_of(diagram: Diagram) -> Counter[Box]:
@@ -62,6 +63,7 @@ def _placed(diagram: Diagram, size: Any, room: Any, captions: Any, down: bool, f
         if not down:
             points[0], points[-1] = _beside(points[0], boxes.get(s)), _beside(points[-1], boxes.get(t))
         lines[s, t] = points
+    lines = uncrossed(lines, down)
     return Placed(boxes, [Part(g, r) for g, r in groups.items()], lines, pieces, [k for k in lines if not isinstance(k[0], Box)])
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+from hornbeam.inspect.plot_captions import captioned, short_run
 from hornbeam.inspect.plot_columns import in_columns
 from hornbeam.inspect.plot_diagram import Box, Diagram, Group
 from hornbeam.inspect.plot_layout import place
@@ -223,17 +224,19 @@ class _Scene:
         yield Path(ops, None, BORDER, 1)
 
     def caption_marks(self, part: Part, fill: str) -> Iterator[Mark]:
-        x, y, w, _ = part.rect
-        group = part.group
+        group, base = part.group, part.rect[1] + (16 if part.first else 2)
         pill = f"×{group.count}" if group.count > 1 and part.first else ""
-        text = self.captions[group] if part.first else " / ".join(clean(g.name) for g in group.chain()) + " (continued)"
-        text = elide(text, 10.5, True, w - (46 if pill else 16))
-        wide, base = measure(text, 10.5, True), y + (16 if part.first else 2)
-        yield Rectangle(x + 7, base - 11, wide + 10, 15, 5, fill)
-        yield Text(x + 12, base, text, 10.5, True, QUIET, "start")
-        if pill:
-            yield Rectangle(x + 20 + wide, base - 11.5, measure(pill, 10, True) + 10, 15, 7.5, QUIET)
-            yield Text(x + 25 + wide, base - 0.3, pill, 10, True, "#ffffff", "start")
+        texts = [self.captions[group]] if part.first else [" / ".join(clean(g.name) for g in group.chain()) + " (continued)"]
+        texts.append(short_run(clean(group.name), clean(group.last)) if pill else texts[0])
+        high = part.first and self.show.direction in ("TB", "BT")
+        rows, x, base, corner, free = captioned(texts, pill, part.rect, base, self.placed.lines.values(), high)
+        for i, text in enumerate(rows):
+            if free:
+                yield Rectangle(x - 5, base - 11 + 12.5 * i, measure(text, 10.5, True) + 10, 15, 5, fill)
+            yield Text(x, base + 12.5 * i, text, 10.5, True, QUIET, "start")
+        if corner is not None:
+            yield Rectangle(*corner, measure(pill, 10, True) + 10, 15, 7.5, QUIET)
+            yield Text(corner[0] + 5, corner[1] + 11.2, pill, 10, True, "#ffffff", "start")
 
     def line_marks(self) -> Iterator[Mark]:
         drawn: set[Piece] = set()
