@@ -19,12 +19,14 @@ _BINARY = {
     "add": "+", "sub": "-", "mul": "*", "truediv": "/", "floordiv": "//", "mod": "%", "pow": "**", "matmul": "@", "and": "&",
     "or": "|", "xor": "^", "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "lshift": "<<", "rshift": ">>",
 }  # fmt: skip
+_BINARY["div"] = "/"  # as torch names what is right of a tensor
 _UNARY = {"neg": "-", "pos": "+", "invert": "~"}
 _IN_PLACE = {
     "__iadd__": "add_", "__isub__": "sub_", "__imul__": "mul_", "__itruediv__": "div_", "__ifloordiv__": "floor_divide_",
     "__imod__": "remainder_", "__ipow__": "pow_", "__iand__": "bitwise_and_", "__ior__": "bitwise_or_",
-    "__ixor__": "bitwise_xor_",
+    "__ixor__": "bitwise_xor_", "__idiv__": "div_",
 }  # fmt: skip
+_NAMED_OTHERWISE = {torch.Tensor.__pow__: torch.Tensor.pow, torch.Tensor.__ipow__: torch.Tensor.pow_}
 _LEVELS = {"**": 8, "*": 6, "/": 6, "//": 6, "%": 6, "@": 6, "+": 5, "-": 5, "<<": 4, ">>": 4, "&": 3, "^": 2, "|": 1}
 Take = Callable[[Any], Code]
 
@@ -60,6 +62,7 @@ def spelling(function: Any) -> str | None:
 
 def operator_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[str, tuple[Any, ...]] | None:
     """Returns the sign of a call that has one, and its operands in the order of writing."""
+    function = _NAMED_OTHERWISE.get(function, function)
     name = getattr(function, "__name__", "")
     if kwargs or not (getattr(torch.Tensor, name, None) is function or getattr(operator, name, None) is function):
         return None
@@ -123,6 +126,7 @@ def call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], take: Tak
         take: gives the expression of an argument.
         other: gives the name of a function that is not torch's.
     """
+    function = _NAMED_OTHERWISE.get(function, function)
     name = getattr(function, "__name__", "")
     sign = operator_of(function, args, kwargs)
     if sign is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from functools import partial
 from typing import Any
 
@@ -11,7 +12,6 @@ from torch import nn
 
 from hornbeam.core.init_args import is_builtin
 from hornbeam.core.layer import Layer
-from hornbeam.core.tracking import CONTAINERS
 from hornbeam.core.weights import raw
 from hornbeam.export.body import in_reading_order, nest_code
 from hornbeam.export.code import Code, Var, code, joined, without_dead
@@ -24,7 +24,7 @@ from hornbeam.export.parts import View, name_of, title
 from hornbeam.export.scope import name_values, text, written
 from hornbeam.export.templates import Template, class_source, template_for
 from hornbeam.export.tensors import tensor
-from hornbeam.export.torch_body import TorchBody, access, flat_leaves
+from hornbeam.export.torch_body import TorchBody, access, flat_leaves, is_container
 from hornbeam.export.tracing import Trace, trace
 from hornbeam.graph import tree
 from hornbeam.graph.graph import Graph
@@ -86,6 +86,12 @@ class Writer:
             return code(self.holder_class(module), "()")
         return self.traced_class(module, trace(module, args, kwargs))
 
+    def note(self, traced: Trace) -> Trace:
+        """Remembers where a traced module looks at values, for the file's header."""
+        for one in (traced, *([traced.in_training] if traced.in_training is not None else [])):
+            self.reads.update(dict.fromkeys(one.reads))
+        return traced
+
     def from_template(self, template: Template) -> Code:
         """Returns the constructor call of a template's class."""
         if template.name.startswith("nn."):
@@ -126,12 +132,15 @@ class Writer:
         cls = type(module)
         if cls is nn.Sequential:
             args, kwargs = _arguments_of(module, calls)
-            traced = None if args is None else trace(module, args, kwargs, modes=False)
-            inner = [
-                self.construct(child, [n for n in traced.calls() if n.target == key] if traced else [], inside=True)
-                for key, child in module.named_children()
-            ]
-            return code("nn.Sequential(", joined(inner), ")")
+            traced = None if args is None else self.note(trace(module, args, kwargs, modes=False))
+            made = {
+                key: self.construct(child, [n for n in traced.calls() if n.target == key] if traced else [], inside=True)
+                for key, child in module._modules.items()
+            }
+            if list(made) == [str(i) for i in range(len(made))]:
+                return code("nn.Sequential(", joined(made.values()), ")")
+            self.file.objects.own.imports["from collections import OrderedDict"] = None
+            return code("nn.Sequential(OrderedDict([", joined(code(f"({quoted(k)}, ", v, ")") for k, v in made.items()), "]))")
         args, kwargs = module_arguments(module)
         shown = [self.file.objects.value(a) for a in args]
         shown += [code(f"{k}=", self.file.objects.value(v)) for k, v in kwargs.items()]
@@ -149,7 +158,7 @@ class Writer:
 
     def traced_class(self, module: nn.Module, traced: Trace) -> Code:
         """Returns the expression that makes a module whose call was traced."""
-        self.reads.update(dict.fromkeys(traced.reads))
+        self.note(traced)
         return code(self.module_class(View(module, traced), list(traced.calls()), type(module).__name__), "()")
 
     def holder_class(self, module: nn.Module) -> str:
@@ -242,7 +251,7 @@ class ModuleClass:
         for node in graph.calls() if graph is not None else ():
             if node.kind == "module":
                 self.calls.setdefault(node.target, []).append(node)
-        self.body = TorchBody(writer.file.objects, view, self.calls)
+        self.body = TorchBody(writer.file.objects, view, self.calls, writer.note)
         self.body.casts = writer.half is None
 
     def define(self, wanted: str, forward: bool = True) -> str:
@@ -269,7 +278,7 @@ class ModuleClass:
             place = access(owner, module, key)
             if id(child) in seen:
                 right: Code = (seen[id(child)],)
-            elif isinstance(child, CONTAINERS):
+            elif is_container(child):
                 right = self._container(child, path)
             elif not _has_state(child) and (path in self.body.inlined or not self._is_called(path)):
                 continue
@@ -293,7 +302,7 @@ class ModuleClass:
         items = []
         for key, child in container._modules.items():
             inner = f"{path}.{key}"
-            right = self._container(child, inner) if isinstance(child, CONTAINERS) else self._written(child, inner)
+            right = self._container(child, inner) if is_container(child) else self._written(child, inner)
             items.append(right if isinstance(container, nn.ModuleList) else code(f"{quoted(key)}: ", right))
         if isinstance(container, nn.ModuleList):
             return code("nn.ModuleList([", joined(items), "])")
@@ -441,10 +450,19 @@ def write(file: File, view: View) -> Writer:
     made.ties = ties(module)
     wanted = _title(module)
     name = made.define("Model" if wanted == "Part" else wanted)
-    writer.reads.update(dict.fromkeys(getattr(view.graph, "reads", ())))
     file.objects.need("torch")
     file.definitions.append(_LOAD.format(name=name))
+    _say_what_froze(file, [read for read in writer.reads if read not in getattr(view.graph, "reads", ())])
     return writer
+
+
+def _say_what_froze(file: File, reads: list[tuple[str, int]]) -> None:
+    """Adds the lines at which layers inside look at values to the header, where the model's own already stand."""
+    head = "A recording froze what the original does where it looks at values of tensors:"
+    if reads and head not in file.header:
+        file.header.append(head)
+    shown = [f"- {identifier(os.path.basename(name))}, line {line}" for name, line in reads]
+    file.header += [line for line in shown if line not in file.header]
 
 
 _LOAD = '''def load(source):

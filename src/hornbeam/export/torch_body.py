@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import keyword
+from collections.abc import Callable
 from typing import Any
 
 from torch import nn
@@ -19,7 +20,7 @@ from hornbeam.export.objects import Objects
 from hornbeam.export.own import CannotWrite
 from hornbeam.export.parts import View, name_of
 from hornbeam.export.templates import Template, template_for
-from hornbeam.export.tracing import ByMode, trace
+from hornbeam.export.tracing import ByMode, Trace, trace
 from hornbeam.graph import tree
 from hornbeam.graph.graph import Graph
 from hornbeam.graph.node import Node, Out, Ref
@@ -41,13 +42,19 @@ def _is_attribute(key: str) -> bool:
     return plain and key not in _TAKEN
 
 
+def is_container(module: Any) -> bool:
+    """Whether a module only holds others, in a list or a dictionary: it cannot be called."""
+    return isinstance(module, CONTAINERS) and type(module).forward is nn.Module.forward
+
+
 def access(owner: str, module: nn.Module, path: str) -> str:
-    """Returns the expression of a submodule or tensor under a path of keys."""
+    """Returns the expression of a submodule or tensor under a path of keys; the owner itself is a class with a `forward`."""
     spelled, current = owner, module
     for key in path.split("."):
-        if isinstance(current, (nn.ModuleList, nn.Sequential)):
+        is_list = type(current) is nn.Sequential or (isinstance(current, nn.ModuleList) and is_container(current))
+        if current is not module and is_list and key.isdecimal():
             spelled += f"[{int(key)}]"
-        elif isinstance(current, CONTAINERS):
+        elif current is not module and is_container(current):
             spelled += f"[{quoted(key)}]"
         elif _is_attribute(key):
             spelled += f".{key}"
@@ -64,11 +71,14 @@ class TorchBody(Body):
         objects: writes constants and functions.
         view: the module.
         calls: the nodes that call each child.
+        note: is shown every call that was traced to be written in place.
     """
 
-    def __init__(self, objects: Objects, view: View, calls: dict[str, list[Node]]) -> None:
+    def __init__(
+        self, objects: Objects, view: View, calls: dict[str, list[Node]], note: Callable[[Trace], Trace] = lambda traced: traced
+    ) -> None:  # fmt: skip
         super().__init__(objects, self._callee, self._held, self._wanted, masks=True)
-        self.view, self.calls = view, calls
+        self.view, self.calls, self.note = view, calls, note
         self.inlined: dict[str, bool] = {}
         self.held_paths: set[str] = set()
         self.same: dict[Ref, Ref] = {}
@@ -171,7 +181,7 @@ class TorchBody(Body):
         refs = [v for v in tree.leaves(given) if type(v) is Ref]
         specs = tree.map_leaves(lambda v: v.spec if type(v) is Ref else v, given)
         module = target if isinstance(target, nn.Module) else _Calls(target)
-        graph = trace(module, specs[0], specs[1], modes=isinstance(target, nn.Module))
+        graph = self.note(trace(module, specs[0], specs[1], modes=isinstance(target, nn.Module)))
         if graph.in_training is not None or any(n.kind == "module" for n in graph.calls()):
             raise _NotInline
         found = flat_leaves(graph.output_nest)

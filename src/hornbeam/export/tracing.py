@@ -1,11 +1,13 @@
 """What a module computes, as a graph of torch functions and of calls of its children, whatever sizes its inputs have.
 
 The module is run on three small batches in which every size that varies differs, in both modes: a number that differs between
-the batches is made of a size, one that differs between the modes depends on the mode.
+the batches is made of a size, one that differs between the modes depends on the mode. A module whose Python looks at values is
+run on batches of other values too: what would differ then cannot be written.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +24,8 @@ from hornbeam.graph.infer import _TORCH, looking
 from hornbeam.graph.node import Held, Node, Ref, Spec, user_source
 from hornbeam.graph.record import _READS, _caller, _Functions, _plain_name, _quiet, _Run
 from hornbeam.graph.symbolic import look_at
+
+_LOOKS = frozenset((*_READS, "__complex__", "__contains__", "__format__", "__array__", "is_nonzero"))
 
 # Sizes of the batch, then of each further axis that varies, in three runs: odd and even, and no two axes alike in steps or
 # ratios. The second choice is for modules that want larger sizes, or such with many divisors.
@@ -87,7 +91,7 @@ class _Deep(_Run):
     def function(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
         name = getattr(function, "__name__", "")
         known = [v for v in tree.leaves((args, kwargs)) if isinstance(v, torch.Tensor) and id(v) in self.known]
-        if name in _READS:
+        if name in _LOOKS:
             source = user_source()
             if known and source is not None and source not in self.reads and _caller() is not None:
                 self.reads.append(source)
@@ -194,14 +198,64 @@ def _all_sizes(module: nn.Module, args: Any, kwargs: dict[str, Any], training: b
     """The graph of a module's calls, with sizes of inputs in place of the numbers that come from them."""
     specs = [v for v in tree.leaves((args, kwargs)) if isinstance(v, Spec)]
     if not any(d is None for s in specs for d in s.shape):
-        return _graph_of(_once(module, args, kwargs, training, [s[0] for s in _SIZES[0]]))
+        return _graph_of(_looked(module, args, kwargs, training, [s[0] for s in _SIZES[0]]))
     try:
-        runs = [_once(module, args, kwargs, training, [s[i] for s in _SIZES[0]]) for i in range(3)]
+        runs = [_looked(module, args, kwargs, training, [s[i] for s in _SIZES[0]]) for i in range(3)]
     except CannotWrite:
         raise
     except Exception:
-        runs = [_once(module, args, kwargs, training, [s[i] for s in _SIZES[1]]) for i in range(3)]
+        runs = [_looked(module, args, kwargs, training, [s[i] for s in _SIZES[1]]) for i in range(3)]
     return _joined(runs)
+
+
+_CONTENTS = (
+    lambda x: torch.linspace(0.1, 0.9, x.numel()).reshape(x.shape).to(x.dtype),
+    lambda x: (torch.linspace(-3e4, 7e4, x.numel()).reshape(x.shape)).to(x.dtype),
+    torch.ones_like,
+)
+
+
+def _check_values(run: _Deep, again: Any) -> None:
+    """Refuses a module whose Python does otherwise for other values.
+
+    Args:
+        run: a run on zeros, in which the module looked at values.
+        again: makes the same run on a batch filled by a function of the zeros.
+    """
+    lines = " and ".join(f"{os.path.basename(name)}, line {line}," for name, line in run.reads)
+    for content in _CONTENTS:
+        try:
+            other = again(content)
+        except CannotWrite:
+            raise
+        except Exception:  # no values that it takes: numbers of classes, say
+            continue
+        if not _same_calls(run, other):
+            raise CannotWrite(f"its Python looks at values at {lines} and does otherwise for other values")
+
+
+def _same_calls(one: _Deep, two: _Deep) -> bool:
+    if list(map(_named, one.nodes)) != list(map(_named, two.nodes)):
+        return False
+    return all(
+        _plainly(a, one) == _plainly(b, two) for a, b in zip(one.nodes, two.nodes, strict=True) if a.kind != "input"
+    ) and _placed(one.outputs, one) == _placed(two.outputs, two)
+
+
+def _plainly(node: Node, run: _Deep) -> Any:
+    return _placed((node.args, node.kwargs), run)
+
+
+def _placed(nest: Any, run: _Deep) -> list[Any]:
+    """What a nest holds, values as the places of the calls that made them."""
+    place = {id(n): i for i, n in enumerate(run.nodes)}
+
+    def shown(value: Any) -> Any:
+        if type(value) is Ref:
+            return place[id(value.node)], value.index
+        return value.tolist() if isinstance(value, torch.Tensor) else repr(value)
+
+    return [shown(v) for v in tree.leaves(nest)]
 
 
 def _joined(runs: list[_Deep]) -> Trace:
@@ -276,7 +330,17 @@ def _size(numbers: list[Any], sizes: list[Any]) -> Size:
     raise CannotWrite(f"it computes a number ({shown}) from the sizes of its inputs in a way that is not to be seen")
 
 
-def _once(module: nn.Module, args: Any, kwargs: dict[str, Any], training: bool, sizes: list[int]) -> _Deep:
+def _looked(module: nn.Module, args: Any, kwargs: dict[str, Any], training: bool, sizes: list[int]) -> _Deep:
+    """A run on zeros, and where the module's Python looks at values, a check that others change nothing."""
+    run = _once(module, args, kwargs, training, sizes)
+    if run.reads:
+        _check_values(run, lambda content: _once(module, args, kwargs, training, sizes, content))
+    return run
+
+
+def _once(
+    module: nn.Module, args: Any, kwargs: dict[str, Any], training: bool, sizes: list[int], content: Any = lambda x: x,
+) -> _Deep:  # fmt: skip
     axes: dict[int, int] = {}
 
     def size_of(axis: int) -> int:
@@ -286,7 +350,8 @@ def _once(module: nn.Module, args: Any, kwargs: dict[str, Any], training: bool, 
     def fill(value: Any) -> Any:
         if not isinstance(value, Spec):
             return value
-        return torch.zeros([size_of(i) if d is None else d for i, d in enumerate(value.shape)], dtype=_TORCH[value.dtype])
+        shape = [size_of(i) if d is None else d for i, d in enumerate(value.shape)]
+        return content(torch.zeros(shape, dtype=_TORCH[value.dtype]))
 
     run = _Deep(module)
     with looking(), _quiet(module), setting(recorder=run, training=training, depth=0, root=None), _Functions(), _no_writing():

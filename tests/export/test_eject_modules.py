@@ -1,0 +1,118 @@
+"""Plain PyTorch files of modules that people wrote: containers as roots, values looked at, buffers changed, modes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import pytest
+import torch
+from torch import nn
+
+import hornbeam as keras
+from export.running import assert_same, is_formatted, run
+from hornbeam import layers
+
+
+def check(module, x, inputs=None):
+    """Ejects a module and compares both modes, and what training leaves in the buffers."""
+    if inputs is None and not isinstance(module, keras.Layer):
+        inputs = (None, *x.shape[1:])
+    source = keras.to_source(module, inputs)
+    assert not is_formatted(source)
+    made = run(source)["load"](module.state_dict())
+    assert list(made.state_dict()) == list(module.state_dict())
+    own = isinstance(module, keras.Layer)
+    assert_same(made(x), module(x) if own else module.eval()(x))
+    torch.manual_seed(0)
+    ours = made.train()(x)
+    torch.manual_seed(0)
+    assert_same(ours, module(x, training=True) if own else module.train()(x))
+    assert_same(list(made.state_dict().values()), [v.detach() for v in module.state_dict().values()])
+    return source
+
+
+def around(layer, width=4):
+    """A model with a layer behind a Dense."""
+    return keras.Sequential([keras.Input((width,)), layers.Dense(width, name="before"), layer])
+
+
+class Chain(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x) + 1
+
+
+class ByKeys(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.ModuleDict({"a": nn.ModuleDict({"x y": nn.Linear(4, 3)}), "b": Chain(nn.Linear(3, 2), nn.Dropout(0.2))})
+        self.tail = Chain(nn.Linear(2, 2))
+
+    def forward(self, x):
+        return self.tail[0](self.layers["b"](self.layers["a"]["x y"](x)))
+
+
+class CalledList(nn.ModuleList):
+    def forward(self, x):
+        for layer in self:
+            x = layer(x)
+        return x
+
+
+CONTAINERS = {
+    "sequential": lambda: nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.BatchNorm1d(3)),
+    "named": lambda: nn.Sequential(OrderedDict(fc=nn.Linear(4, 3), out=nn.Sequential(OrderedDict(a=nn.Linear(3, 2))))),
+    "keys": ByKeys,
+    "a list that is called": lambda: CalledList([nn.Linear(4, 4), nn.Linear(4, 4)]),
+    "inside": lambda: nn.Sequential(Chain(nn.Linear(4, 4)), CalledList([nn.Linear(4, 4)]), nn.Sequential()),
+}
+
+
+@pytest.mark.parametrize("name", CONTAINERS)
+def test_containers(name):
+    check(CONTAINERS[name](), torch.randn(3, 4))
+
+
+class Powers(layers.Layer):
+    def call(self, x):
+        y = x * 1
+        y **= 2
+        return x**2 + 2**x - 1 / (y + 2)
+
+
+def test_powers():
+    source = check(around(Powers()), torch.randn(3, 4))
+    assert "x**2" in source
+    assert "return x**2" in around(layers.Lambda(lambda x: x**2)).to_source()
+
+
+class ByMaximum(layers.Layer):
+    def call(self, x):
+        return x * float(x.max())
+
+
+class BySign(layers.Layer):
+    def call(self, x):
+        return x if x.mean() > 0 else -x
+
+
+class ThroughNumpy(layers.Layer):
+    def call(self, x):
+        return x + torch.from_numpy(x.detach().numpy() * 2)
+
+
+@pytest.mark.parametrize("layer", [ByMaximum, BySign, ThroughNumpy])
+def test_what_depends_on_values_is_refused(layer):
+    with pytest.raises(ValueError, match=r"layer '.*' of model .*looks at values at test_eject_modules\.py, line \d+, and does"):
+        around(layer()).to_source()
+
+
+class Guarded(layers.Layer):
+    def call(self, x):
+        if torch.isnan(x).any():
+            raise ValueError("no number")
+        return x * 2
+
+
+def test_a_guard_inside_a_layer_is_said_to_be_frozen():
+    source = around(Guarded()).to_source()
+    assert "A recording froze what the original does where it looks at values of tensors:\n- test_eject_modules" in source
