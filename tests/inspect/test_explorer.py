@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 import hornbeam as keras
+from architectures import GPT
 from hornbeam import layers
 from hornbeam.inspect import explorer as explorer_module
 from hornbeam.inspect.explorer import PAGE, Explorer, html_of
@@ -78,11 +79,12 @@ def test_everything_a_layer_has_to_tell_is_in_the_page() -> None:
     assert data["metrics"] == [["weights", ""], ["FLOPs", ""], ["memory", "B"]]
     assert data["totals"][0] == nested().count_params()
     assert [(g[0], g[1]) for g in data["groups"]][1:5] == [("stage1", -1), ("stage2", -1), ("block0", 0), ("block1", 0)]
-    name, kind, family, group, chip, shapes, shared, cost, config, weights, where = data["nodes"][1]
+    name, kind, family, group, chip, shapes, shared, cost, config, weights, where, new = data["nodes"][1]
     assert (name, note(kind), data["families"][family][0]) == ("convolve", "Conv2D", "convolution")
     assert data["groups"][group][0] == "block0"
     assert (note(chip), note(shapes), shared) == ("8 × 8 × 4", ["(None, 8, 8, 4) float32"], -1)
     assert cost[:2] == [4 * 3 * 3 * 4 + 4, 2 * 8 * 8 * 4 * 3 * 3 * 4]
+    assert new == cost[0]
     assert note(config)[0] == [["filters", "4"], ["kernel_size", "(3, 3)"], ["padding", "'same'"], ["activation", "'relu'"]]
     assert ["strides", "(1, 1)"] in note(config)[1]
     assert note(weights) == [["kernel", "(3, 3, 4, 4)", "float32", 1], ["bias", "(4,)", "float32", 1]]
@@ -143,6 +145,30 @@ def test_looking_changes_nothing() -> None:
     assert torch.equal(before, torch.get_rng_state())
     assert model.training is mode
     assert all(w._lazy for w in weights_of(model))
+
+
+def test_layers_with_one_weight_are_linked_and_it_counts_once() -> None:
+    data = data_of(keras.explore(GPT(depth=1), inputs=(None, 32), cost=False))
+    linked = {n[0]: (n[6], n[7][0], n[11]) for n in data["nodes"] if n[6] >= 0}
+    assert linked == {"wte": (0, 64_000, 64_000), "head": (0, 64_000, 0)}
+    assert sum(n[11] for n in data["nodes"]) == data["totals"][0]
+
+
+def test_calls_of_one_layer_count_once_in_runs() -> None:
+    x, dense = keras.Input((4,)), layers.Dense(4, name="again")
+    y = x
+    for n in range(80):
+        y = dense(y) if n % 2 else layers.ReLU(name=f"relu_{n}")(y)
+    data = data_of(keras.Model(x, y).explore(cost=False))
+    assert {g[3] for g in data["groups"]} == {20}
+    assert sum(n[11] for n in data["nodes"]) == data["totals"][0] == 20
+
+
+def test_runs_of_equal_layers_have_names_of_their_own() -> None:
+    data = data_of(keras.Sequential([keras.Input((4,)), *(layers.Dense(4, name=f"dense_{n}") for n in range(300))]).explore())
+    names = [g[0] for g in data["groups"]]
+    assert len(set(names)) == len(names) > 8
+    assert re.fullmatch(r"dense_\d+ … dense_\d+", names[1])
 
 
 def test_long_levels_are_cut_into_runs_where_few_values_pass() -> None:
@@ -267,8 +293,8 @@ CORNER = "(b => [b.x + 50, b.y + 10])(document.getElementById('picture').getBoun
 class Tab:
     """An opened page; every error on it and every address that it asks for is noted."""
 
-    def __init__(self, browser: Any, path: Path, mark: str = "", **options: Any) -> None:
-        self.page = browser.new_page(viewport={"width": 1400, "height": 850}, **options)
+    def __init__(self, browser: Any, path: Path, mark: str = "", width: int = 1400, **options: Any) -> None:
+        self.page = browser.new_page(viewport={"width": width, "height": 850}, **options)
         self.errors: list[str] = []
         self.asked: list[str] = []
         self.page.on("pageerror", lambda e: self.errors.append(str(e)))
@@ -488,6 +514,59 @@ def test_chains_stand_straight_and_rows_of_groups_do_not_drift(open_page: Any) -
     for group in {g for g, _ in middles}:
         assert len({round(x) for g, x in middles if g == group}) == 1
     assert tab("explorer.boxes[0].w") < 400
+
+
+def test_shares_are_percents_and_tied_weights_count_once(open_page: Any) -> None:
+    tab = open_page(keras.explore(GPT(depth=1), inputs=(None, 32)))
+    told = lambda name: (tab(f"explorer.select(explorer.find('{name}'))"), tab.text("#details dl"))[1]  # noqa: E731
+    whole = sum(p.numel() for p in GPT(depth=1).parameters())
+    assert f"64,000 {100 * 64_000 / whole:.1f} %" in told("wte")
+    assert "64,000 counted at wte" in told("head")
+    assert "wte" in tab.text("#details")
+    tab("explorer.select(null)")
+    assert "wte" in tab.text("#details")
+    assert "head" not in tab.text("#details")
+    one = open_page(keras.Sequential([keras.Input((4,)), layers.Dense(4, name="all")]).explore())
+    one("explorer.select(explorer.find('all'))")
+    assert "20 100 %" in one.text("#details dl")
+
+
+def test_panels_of_a_narrow_window_open_and_close(open_page: Any) -> None:
+    tab = open_page(nested().explore(cost=False), width=600)
+    visible = tab.page.is_visible
+    assert not visible("nav")
+    assert not visible("aside")
+    tab.page.click("#menu")
+    assert visible("#search")
+    assert visible("#outline")
+    tab.page.keyboard.press("/")
+    tab.page.keyboard.type("block3 norm")
+    tab.page.click("#results .link >> nth=0")
+    assert visible("aside")
+    assert not visible("nav")
+    assert tab.text("#details h2") == "norm"
+    tab.page.click("#about")
+    assert not visible("aside")
+    tab.page.click("#open")
+    assert tab("explorer.boxes.every(b => !b.kids || b.open)") is True
+    for button in ("menu", "about", "open", "close", "theme"):
+        box = tab.page.locator(f"#{button}").bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 600
+    assert tab("document.documentElement.scrollWidth") <= 600
+
+
+def test_zero_fits_all_of_it_above_the_legend(open_page: Any) -> None:
+    for page in (nested().explore(cost=False), wide(5000)):
+        tab = open_page(page)
+        tab("explorer.every(true)")
+        tab.page.keyboard.press("0")
+        left, top, right, bottom = tab(
+            "(v => [-v.x * v.k, -v.y * v.k, (explorer.root.w - v.x) * v.k, (explorer.root.h - v.y) * v.k])(explorer.view)"
+        )
+        wide_, high, legend = tab("(c => [c.clientWidth, c.clientHeight, legend.offsetTop])(document.getElementById('picture'))")
+        assert 0 <= left < right <= wide_
+        assert 0 <= top < bottom <= legend < high
 
 
 def test_five_thousand_calls_are_usable(open_page: Any) -> None:

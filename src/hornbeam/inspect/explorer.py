@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 PAGE = Path(__file__).parent / "page"
 HEIGHT = 640  # pixels, in a notebook
 BODY = """\
-<header><h1>{title}</h1><span id="totals"></span><label><span>Colour by </span><select id="colour"></select></label>
-<button id="open">Expand all</button><button id="close">Collapse all</button><button id="theme">Light / dark</button></header>
+<header><button id="menu" aria-label="Search and outline" aria-expanded="false">☰</button>\
+<h1>{title}</h1><span id="totals"></span><label><span>Colour by </span><select id="colour"></select></label>
+<button id="open">Expand all</button><button id="close">Collapse all</button><button id="theme">Light / dark</button>
+<button id="about" aria-label="Details" aria-expanded="false">i</button></header>
 <nav aria-label="Outline"><input id="search" type="search" placeholder="Search layers  ( / )" aria-label="Search layers">
 <div id="results" hidden></div><div id="outline" role="tree" tabindex="0" aria-label="Layers"></div></nav>
 <main><canvas id="picture" tabindex="0" role="img" aria-label="Diagram of the model; the outline lists the same layers"></canvas>

@@ -7,7 +7,7 @@ import json
 import linecache
 import os
 import re
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -55,6 +55,7 @@ class _Page:
         self.table: dict[str, int] = {}
         self.families = list(COLOURS)
         self.groups: list[list[Any]] = []
+        self.sizes: dict[int, dict[int, int]] = {}
         self.home: dict[Unit, int] = {}
         self.about: dict[tuple[int, int], list[int]] = {}
 
@@ -62,11 +63,7 @@ class _Page:
         levels = self.levels()
         for group, units in levels.items():
             self.put(_runs(units, self.boundaries(units)), -1 if group is None else self.home[group])
-        calls: dict[int, list[Box]] = defaultdict(list)
-        for box in self.diagram.boxes:
-            if box.module is not None and box.params:
-                calls[id(box.module)].append(box)
-        shared = {box: n for n, same in enumerate(c for c in calls.values() if len(c) > 1) for box in same}
+        shared, new = self.shared()
         place = {box: n for n, box in enumerate(self.diagram.boxes)}
         return {
             "title": clean(self.diagram.title),
@@ -75,10 +72,38 @@ class _Page:
             "totals": [sum(w.numel() for w in weights_of(self.model)), *(figure.total for figure in self.costs.values())],
             "families": [[name, *colours] for name, colours in COLOURS.items()],
             "groups": self.groups,
-            "nodes": [self.leaf(box, shared.get(box, -1)) for box in self.diagram.boxes],
+            "nodes": [[*self.leaf(box, shared.get(box, -1)), new[box]] for box in self.diagram.boxes],
             "edges": [place[box] for edge in self.diagram.edges for box in edge],
             "table": [json.loads(text) for text in self.table],
         }
+
+    def shared(self) -> tuple[dict[Box, int], dict[Box, int]]:
+        """Which calls have weights in common, by a number for all of them; and how many numbers no call before has, of each."""
+        first: dict[int, Box] = {}
+        after: dict[Box, Box] = {}
+        new: dict[Box, int] = {}
+        for box in self.diagram.boxes:
+            held = self.held([box])
+            new[box] = sum(size for key, size in held.items() if key not in first)
+            for key in held:
+                after.setdefault(box, first.setdefault(key, box))
+        while any(after[b] is not b for b in after.values()):
+            after = {box: after[b] for box, b in after.items()}
+        counts = Counter(after.values())
+        numbers = {b: n for n, b in enumerate(b for b, count in counts.items() if count > 1)}
+        return {box: numbers[b] for box, b in after.items() if b in numbers}, new
+
+    def held(self, units: list[Any]) -> dict[int, int]:
+        """The sizes of the weights of some units, each weight once."""
+        found: dict[int, int] = {}
+        for unit in _flat(units):
+            if unit.module is None:
+                found[id(unit)] = unit.params if isinstance(unit, Box) else 0
+                continue
+            if id(unit.module) not in self.sizes:
+                self.sizes[id(unit.module)] = {id(w): w.numel() for w in weights_of(unit.module)}
+            found.update(self.sizes[id(unit.module)])
+        return {key: size for key, size in found.items() if size}
 
     def levels(self) -> dict[Group | None, list[Unit]]:
         """The children of the model and of each group, in running order; outer groups come first."""
@@ -92,20 +117,18 @@ class _Page:
 
     def put(self, units: list[Any], parent: int) -> None:
         """Gives each unit its parent; a list of units becomes a group of its own."""
+        names = Counter(_run_name(unit) for unit in units if isinstance(unit, list))
         for unit in units:
             if isinstance(unit, Box):
                 self.home[unit] = parent
                 continue
             if isinstance(unit, list):
-                name, details = _run_name(unit), [-1, -1, -1]
-                weights = -1
+                name, kind, details = _run_name(unit), "", [-1, -1, -1]
+                name = name if names[name] == 1 else _ends(unit)
             else:
-                module, node = unit.module, unit.node
-                name, details = unit.name, self.details(module, node)
-                weights = -1 if module is None else sum(w.numel() for w in weights_of(module))
+                name, kind, details = unit.name, type(unit.module).__name__, self.details(unit.module, unit.node)
                 self.home[unit] = len(self.groups)
-            kind = "" if isinstance(unit, list) else type(unit.module).__name__
-            self.groups.append([clean(name), parent, clean(kind), weights, *details])
+            self.groups.append([clean(name), parent, clean(kind), sum(self.held([unit]).values()), *details])
             if isinstance(unit, list):
                 self.put(unit, len(self.groups) - 1)
 
@@ -167,10 +190,17 @@ def _runs(units: list[Any], boundaries: list[tuple[int, int]]) -> list[Any]:
 
 
 def _run_name(units: list[Any]) -> str:
-    """The beginning that all names of a run share, up to a sign that separates words; else the first name and the last."""
+    """The beginning that all names of a run share, up to a sign that separates words; else the first name and the last.
+
+    Where runs side by side have one beginning, each is called by its first name and its last.
+    """
+    shared = re.match(r"(.*[^\W_])[\W_]", _shared_start([unit.name for unit in _flat(units)]))
+    return shared[1] if shared else _ends(units)
+
+
+def _ends(units: list[Any]) -> str:
     names = [unit.name for unit in _flat(units)]
-    shared = re.match(r"(.*[^\W_])[\W_]", _shared_start(names))
-    return shared[1] if shared else f"{names[0]} … {names[-1]}"
+    return f"{names[0]} … {names[-1]}"
 
 
 def _shared_start(names: list[str]) -> str:

@@ -4,7 +4,7 @@
 const $ = id => document.getElementById(id), data = JSON.parse($("data").textContent), canvas = $("picture"), ctx = canvas.getContext("2d");
 const FONT = getComputedStyle(document.body).fontFamily, BOLD = `600 12px ${FONT}`;
 const PLAIN = `10px ${FONT}`, CAPTION = `600 10.5px ${FONT}`, CHIP = `9px ${FONT}`;
-const WEIGHTS = 0, units = data.metrics.map(m => m[1]);
+const LEAST = .0005, WEIGHTS = 0, units = data.metrics.map(m => m[1]);
 function el(tag, attributes = {}, ...kids) {
   const made = document.createElement(tag);
   for (const [k, v] of Object.entries(attributes)) k.startsWith("on") ? made.addEventListener(k.slice(2), v) : made.setAttribute(k, v);
@@ -20,6 +20,7 @@ function number(n, metric) {
   for (const [unit, size] of [["T", 1e12], ["G", 1e9], ["M", 1e6], ["k", 1e3]]) if (n >= .9995 * size) return `${+(n / size).toPrecision(3)} ${unit}`;
   return String(n);
 }
+const percent = share => share >= .9995 ? "100 %" : share >= .1 ? `${(100 * share).toFixed(1)} %` : share >= 1e-4 ? `${+(100 * share).toPrecision(2)} %` : "< 0.01 %";
 const amount = (n, metric) => number(n, metric) + (units[metric] === "B" ? "" : " " + data.metrics[metric][0]);
 const widthOf = (text, font) => { ctx.font = font; return ctx.measureText(text).width; };
 const second = (i, metric) => {                                // the second line of a box
@@ -163,10 +164,10 @@ function layout(anchor) {                                      // what was click
   outline(); legend(); ask();
   Object.assign(stats, {layout: performance.now() - start, boxes: boxes.length, lines: lines.length, plans: model.stats.plans});
 }
-function fitView() {
-  const cw = canvas.clientWidth, ch = canvas.clientHeight, wide = (cw - 40) / root.w;
-  const k = Math.max(Math.min(1.3, wide, (ch - 60) / root.h), Math.min(.85, wide));
-  view = {k, x: root.w / 2 - cw / 2 / k, y: root.h * k > ch - 40 ? 8 / k : root.h / 2 - (ch - 36) / 2 / k};
+function fitView(whole = true) {                               // all of it, or what of it can be read, above the legend
+  const cw = canvas.clientWidth, ch = canvas.clientHeight - $("legend").offsetHeight - 14, wide = (cw - 40) / root.w;
+  const all = Math.min(1.3, wide, (ch - 16) / root.h), k = Math.max(LEAST, whole ? all : Math.max(all, Math.min(.85, wide)));
+  view = {k, x: root.w / 2 - cw / 2 / k, y: root.h * k > ch ? 8 / k : root.h / 2 - ch / 2 / k};
   ask();
 }
 function centre(i) {
@@ -175,7 +176,7 @@ function centre(i) {
   ask();
 }
 function zoom(factor, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
-  const k = Math.min(4, Math.max(.004, view.k * factor));
+  const k = Math.min(4, Math.max(LEAST, view.k * factor));
   view = {k, x: view.x + x / view.k - x / k, y: view.y + y / view.k - y / k};
   ask();
 }
@@ -183,7 +184,7 @@ function toggle(i, open = !i.open) {
   if (!i.kids || i === root || i.open === open) return;
   i.open = open; layout(i); say(`${i.name} ${open ? "expanded" : "collapsed"}`);
 }
-function every(open) { for (const i of all) if (i.kids && i !== root) i.open = open; layout(null); fitView(); }
+function every(open) { for (const i of all) if (i.kids && i !== root) i.open = open; layout(null); fitView(false); }
 function reveal(i) {
   let closed = false;
   for (let p = i.parent; p; p = p.parent) if (!p.open) { p.open = true; closed = true; }
@@ -204,9 +205,9 @@ function pick(e) {
 }
 
 // ---------------------------------------------------------------- side panels
-const link = (i, more = "") => el("button", {class: "link", onclick: () => reveal(i)}, path(i), el("small", {}, more));
+const link = (i, more = "") => el("button", {class: "link", onclick: () => { reveal(i); drawer("details"); }}, path(i), el("small", {}, more));
 function details() {
-  const to = $("details"), i = selected || root, metric = Math.max(WEIGHTS, colour), rows = el("dl"), once = new Set();
+  const to = $("details"), i = selected || root, metric = Math.max(WEIGHTS, colour), rows = el("dl");
   const row = (k, ...v) => rows.append(el("dt", {}, k), el("dd", {}, ...v));
   const links = (title, list, more = () => "") => {
     if (list.length) to.append(el("h3", {}, title), ...list.slice(0, 12).map(j => link(j, more(j))));
@@ -217,19 +218,23 @@ function details() {
   if (i.shapes && i.shapes.length) row("output", ...i.shapes.map(s => el("div", {}, s)));
   if (i.ins && i.ins.length) row("input", ...[...new Set(i.ins.flatMap(j => j.shapes))].map(s => el("div", {}, s)));
   data.metrics.forEach(([name], m) => row(name, units[m] === "B" ? number(i.cost[m], m) : i.cost[m].toLocaleString("en"),
-    el("small", {}, i !== root && i.cost[m] && root.cost[m] ? `  ${(100 * i.cost[m] / root.cost[m]).toPrecision(2)} %` : "")));
+    el("small", {}, i !== root && i.cost[m] && root.cost[m] ? "  " + share(i, m) : "")));
   if (i.where) { row("made at", i.where[0]); if (i.where[1]) to.append(el("pre", {}, i.where[1])); }
   if (i.config) config(to, ...i.config);
   if (i.weights) to.append(el("h3", {}, "Weights"), el("table", {}, ...i.weights.map(([name, shape, dtype, learns]) =>
     el("tr", {}, el("td", {}, name), el("td", {}, shape), el("td", {class: "quiet"}, dtype + (learns ? "" : ", not trainable"))))));
   if (i.kids) {
-    const parts = (i === root ? leaves.filter(j => j.shared < 0 || (!once.has(j.shared) && once.add(j.shared))) : i.kids).filter(j => j.cost[metric]);
+    const parts = (i === root ? leaves.filter(j => metric !== WEIGHTS || j.fresh || !j.cost[metric]) : i.kids).filter(j => j.cost[metric]);
     links("Largest by " + data.metrics[metric][0], parts.sort((a, b) => b.cost[metric] - a.cost[metric]).slice(0, 8), j => " " + number(j.cost[metric], metric));
   } else {
     links("From", i.ins); links("To", i.outs);
     if (i.shared >= 0) links("Same weights at", leaves.filter(j => j !== i && j.shared === i.shared));
   }
   if (i === root) to.append(el("p", {class: "quiet"}, data.note), el("h3", {}, "Keys"), el("p", {class: "quiet"}, KEYS));
+}
+function share(i, m) {                                         // weights that an earlier call has are counted there
+  const first = m === WEIGHTS && i.shared >= 0 ? leaves.find(j => j.shared === i.shared) : i;
+  return first !== i && !i.fresh ? `counted at ${first.name}` : percent((m === WEIGHTS && !i.kids ? i.fresh : i.cost[m]) / root.cost[m]);
 }
 const KEYS = "Click a block to open it, a layer for its details. Drag or scroll to move, Ctrl + scroll or + − to zoom, " +
   "0 to fit, / to search, arrows and Enter to walk.";
@@ -311,6 +316,7 @@ canvas.addEventListener("pointerup", e => {
   if (fingers.delete(e.pointerId) && !moved && performance.now() > quiet) {
     const i = pick(e), again = i === selected;
     select(i);
+    drawer(i && !i.kids ? "details" : "");
     if (i && i.kids && (!i.open || again)) { toggle(i); quiet = performance.now() + 350; }   // the second click of a double click is none
   }
   moved = fingers.size > 0;
@@ -360,12 +366,18 @@ $("search").addEventListener("keydown", e => {
 document.addEventListener("keydown", e => {
   if (e.ctrlKey || e.metaKey || e.altKey || e.target.matches("input, select")) return;
   const near = () => zoom(1.25), far = () => zoom(.8);
-  const act = {"/": () => $("search").focus(), 0: fitView, "+": near, "=": near, "-": far, Escape: () => select(null)}[e.key];
+  const act = {"/": () => { drawer("outline"); $("search").focus(); }, 0: () => fitView(), "+": near, "=": near, "-": far,
+    Escape: () => { drawer(""); select(null); }}[e.key];
   if (act) { act(); e.preventDefault(); }
 });
 $("colour").append(el("option", {value: -1}, "layer family"), ...data.metrics.map(([name], n) => el("option", {value: n}, name)));
 $("colour").addEventListener("change", e => { colour = +e.target.value; details(); legend(); ask(); });
-const buttons = {open: () => every(true), close: () => every(false), theme: () => theme(!dark), fit: fitView, closer: () => zoom(1.25), farther: () => zoom(.8)};
+function drawer(name) {                                        // of a narrow window, where panels lie over the picture
+  document.body.dataset.panel = name;
+  for (const [id, opens] of [["menu", "outline"], ["about", "details"]]) $(id).setAttribute("aria-expanded", name === opens);
+}
+const other = name => document.body.dataset.panel === name ? "" : name;
+const buttons = {menu: () => drawer(other("outline")), about: () => drawer(other("details")), open: () => every(true), close: () => every(false), theme: () => theme(!dark), fit: () => fitView(), closer: () => zoom(1.25), farther: () => zoom(.8)};
 for (const [id, act] of Object.entries(buttons)) $(id).addEventListener("click", act);
 
 // ---------------------------------------------------------------- start: open what fits
@@ -381,7 +393,7 @@ const sums = data.metrics.map((_, m) => root.cost[m] ? amount(root.cost[m], m) :
 $("totals").textContent = [`${leaves.length.toLocaleString("en")} calls`, ...sums].join(" · ");
 const wish = matchMedia("(prefers-color-scheme: dark)");
 wish.addEventListener("change", e => theme(e.matches));
-theme(wish.matches); layout(null); details(); fitView();
+theme(wish.matches); layout(null); details(); fitView(false);
 new ResizeObserver(ask).observe(canvas);
 const find = wanted => all.find(i => i.parent && path(i) === wanted);
 function linked() {
@@ -398,5 +410,5 @@ function screen(i) {                                           // where an item 
   return [b.left + (i.x + i.w / 2 - view.x) * view.k, b.top + (i.y + (isOpen(i) ? 12 : i.h / 2) - view.y) * view.k];
 }
 window.explorer = {stats, find, select, toggle, every, theme, draw, screen, get boxes() { return boxes; }, get selected() { return selected; },
-  get view() { return view; }, set view(v) { view = v; }};
+  get root() { return root; }, get view() { return view; }, set view(v) { view = v; }};
 })();

@@ -9,9 +9,9 @@ const explorerModel = (data, measure) => {
   const groups = data.groups.map(([name, , kind, params, config, weights, where]) =>
     ({name, kind, params, config: note(config), weights: note(weights), where: note(where), kids: [], open: false}));
   data.groups.forEach(([, p], i) => { groups[i].parent = p < 0 ? root : groups[p]; });
-  const leaves = data.nodes.map(([name, kind, family, parent, chip, shapes, shared, cost, config, weights, where]) =>
+  const leaves = data.nodes.map(([name, kind, family, parent, chip, shapes, shared, cost, config, weights, where, fresh]) =>
     ({name, kind: note(kind), family, parent: parent < 0 ? root : groups[parent], chip: note(chip), shapes: note(shapes) || [],
-      shared, cost, config: note(config), weights: note(weights), where: note(where), ins: [], outs: []}));
+      shared, cost, config: note(config), weights: note(weights), where: note(where), fresh, ins: [], outs: []}));
   const put = new Set();                                       // children stand in the order in which their first call runs
   for (const leaf of leaves) for (let i = leaf; i.parent && !put.has(i); i = i.parent) { put.add(i); i.parent.kids.push(i); }
   const all = [root, ...groups, ...leaves];
@@ -19,16 +19,13 @@ const explorerModel = (data, measure) => {
   (function total(i, depth) {
     i.depth = depth;
     if (!i.kids) { i.count = 1; return; }
-    i.cost = data.metrics.map(() => 0); i.count = 0; i.own = 0; i.common = new Map();   // shared weights count once
+    i.cost = data.metrics.map(() => 0); i.count = 0;
     for (const k of i.kids) {
       total(k, depth + 1);
       i.count += k.count;
       for (let m = 1; m < i.cost.length; m++) i.cost[m] += k.cost[m];
-      if (k.kids) { i.own += k.own; k.common.forEach((n, s) => i.common.set(s, n)); }
-      else if (k.shared < 0) i.own += k.cost[0];
-      else i.common.set(k.shared, k.cost[0]);
     }
-    i.cost[0] = i.params >= 0 ? i.params : [...i.common.values()].reduce((a, b) => a + b, i.own);
+    i.cost[0] = i.params;                                      // shared weights count once
   })(root, 0);
   data.totals.forEach((t, m) => { if (t !== null) root.cost[m] = t; });
 
@@ -232,7 +229,7 @@ const explorerModel = (data, measure) => {
   }
   const path = i => {                                            // runs, which only cut a long level, are no part of a name
     let p = i.parent, name = i.name;
-    for (; p && p.parent; p = p.parent) if (p.params >= 0) name = p.name + "/" + name;
+    for (; p && p.parent; p = p.parent) if (p.kind) name = p.name + "/" + name;
     return name;
   };
   return {root, groups, leaves, all, place, path, stats, told, isOpen};
