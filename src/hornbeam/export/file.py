@@ -38,11 +38,13 @@ class File:
         self.definitions: list[str] = []
         self.main: list[str] = []
         self.function_text: Callable[[File, Function], str] = lambda file, function: ""
+        self.masked: set[int] = set()  # nested models that a mask reaches
         self._nested: dict[int, tuple[str, Any]] = {}
         self._write_nested = write_nested
 
-    def model_function(self, model: Any) -> str:
-        """Returns the call of the function that makes a nested model, or of its class."""
+    def model_function(self, model: Any, masked: bool = False) -> str:
+        """Returns the call of the function that makes a nested model, which a mask may reach."""
+        self.masked.update([id(model)] if masked else [])
         if id(model) not in self._nested:
             name = self.names.take(f"make_{identifier(model.name if getattr(model, '_named', False) else 'part', 'part')}")
             self._nested[id(model)] = (name, model)

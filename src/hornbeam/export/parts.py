@@ -24,11 +24,15 @@ class View:
     Args:
         module: the module.
         graph: its own graph, or a recording.
+
+    Attributes:
+        frozen: calls that are others in training than the graph has them; None where training could not be looked at.
     """
 
     def __init__(self, module: Any, graph: Graph) -> None:
         self.module, self.graph = module, graph
         self.own = getattr(module, "graph", None) is graph
+        self.frozen: list[Node | None] = []
 
     def nodes(self) -> list[Node]:
         """The calls that somebody wrote."""
@@ -107,13 +111,13 @@ def model_arguments(module: Any) -> list[str]:
     return shown
 
 
-def as_sequence(view: View) -> list[Node] | None:
+def as_sequence(view: View, masked: bool = False) -> list[Node] | None:
     """Returns the calls in order where each takes what the one before returned and nothing else; None otherwise."""
-    return None if why_no_sequence(view) else list(view.nodes())
+    return None if why_no_sequence(view, masked) else list(view.nodes())
 
 
-def why_no_sequence(view: View) -> str | None:
-    """Returns why a model is no chain of layers, naming the layer; None where it is one."""
+def why_no_sequence(view: View, masked: bool = False) -> str | None:
+    """Returns why a model, which a mask may reach, is no chain of layers, naming the layer; None where it is one."""
     graph, nodes = view.graph, view.nodes()
     if len(graph.inputs) != 1 or type(graph.input_nest) is not Ref:
         names = ", ".join(repr(r.node.name) for r in graph.inputs)
@@ -132,6 +136,8 @@ def why_no_sequence(view: View) -> str | None:
         refs = [v for v in taken if type(v) is Ref]
         if node.kind == "function":
             function = node.name
+            if masked:
+                return f"a mask may reach {function!r}, a function, and a layer made of a function hands none on"
         if node.passed and function is not None:
             return f"a mask reaches {node.name!r} through the function {function!r}, and a layer made of a function hands none on"
         if node.kind == "module" and node.target in seen:

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
+import torch
 from torch import nn
 
 from hornbeam.core.layer import Layer
 from hornbeam.core.weights import raw
 from hornbeam.export.own import CannotWrite
 from hornbeam.export.parts import View, title
-from hornbeam.export.tracing import trace
+from hornbeam.export.tracing import ByMode, _alike, _all_sizes, _merged, _named, trace
 from hornbeam.graph import tree
+from hornbeam.graph.context import setting
 from hornbeam.graph.graph import Graph
-from hornbeam.graph.node import Held, Spec
+from hornbeam.graph.node import Held, Node, Ref, Spec
 from hornbeam.graph.symbolic import SymbolicTensor
 from hornbeam.inspect.given import arguments_of, graph_for
 
 
-def view_of(module: nn.Module, inputs: Any, layers: bool) -> View:
+def view_of(module: nn.Module, inputs: Any, layers: bool, modes: bool = False) -> View:
     """Returns a module with its graph.
 
     Args:
         module: any module.
         inputs: what it is called with, where it does not know.
         layers: whether the calls of layers are meant, which hand masks on by themselves, rather than all that is computed.
+        modes: whether arguments that depend on the mode can be written; else they are those of inference, and the view's `frozen`
+            tells where.
 
     Raises:
         ValueError: the module is not known to be called with anything; or its Python cannot be followed.
@@ -40,21 +45,76 @@ def view_of(module: nn.Module, inputs: Any, layers: bool) -> View:
         args, kwargs = found, {}
     if isinstance(getattr(module, "graph", None), Graph):
         return View(module, module.graph)  # type: ignore[arg-type]
-    graph = _symbolic(module, args, kwargs) if layers else None
+    graph = _symbolic(module, args, kwargs, False) if layers else None
     if graph is not None:
-        return View(module, graph)
+        frozen = _join_modes(graph, _symbolic(module, args, kwargs, True))
+        return _frozen_view(module, graph, frozen, modes)
     try:
-        traced = trace(module, args, kwargs, modes=not layers)
-        if layers:
-            positional, keywords = traced.input_nest
-            traced.input_nest = keywords if keywords else positional[0] if len(positional) == 1 else list(positional)
-        return View(module, traced)
+        if not layers:
+            return View(module, trace(module, args, kwargs))
+        traced = trace(module, args, kwargs, modes=False)
+        positional, keywords = traced.input_nest
+        traced.input_nest = keywords if keywords else positional[0] if len(positional) == 1 else list(positional)
     except CannotWrite as error:
         raise ValueError(f"to_source cannot write {title(module)}: {error}.") from None
+    return _frozen_view(module, traced, _join_modes(traced, _in_training(module, args, kwargs)), modes)
 
 
-def _symbolic(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Graph | None:
-    """The graph of a module's `call` on symbolic tensors; None where its Python asks for values or sizes."""
+def _in_training(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Graph | None:
+    try:
+        return _all_sizes(module, args, kwargs, True)
+    except Exception:  # it takes no small batch in training, or changes its weights
+        return None
+
+
+def _frozen_view(module: nn.Module, graph: Graph, frozen: list[Node | None], modes: bool) -> View:
+    """The view of a graph whose arguments that depend on the mode are those of inference, where `modes` is off."""
+    view = View(module, graph)
+    view.frozen = frozen
+    for node in graph.calls() if not modes else ():
+        by_mode = [v for v in tree.leaves((node.args, node.kwargs)) if type(v) is ByMode]
+        if by_mode:
+            view.frozen = [*view.frozen, node]
+            node.args = tree.map_leaves(_inference, node.args)
+            node.kwargs = tree.map_leaves(_inference, node.kwargs)
+    return view
+
+
+def _inference(value: Any) -> Any:
+    return value.inference if type(value) is ByMode else value
+
+
+def _join_modes(inference: Graph, training: Graph | None) -> list[Node | None]:
+    """Writes into the graph of inference what training does otherwise; returns the first call that is another one.
+
+    A layer that is called with the mode itself is called without it: it knows the mode by itself.
+    """
+    if training is None:
+        return [None]
+    if not _alike(inference, training):  # type: ignore[arg-type]
+        pairs = itertools.zip_longest(inference.calls(), training.calls())
+        other = next(((a, b) for a, b in pairs if a is None or b is None or _named(a) != _named(b)), (None, None))
+        return [other[1] or other[0]]
+    place = {id(n): inference.nodes[i] for i, n in enumerate(training.nodes)}
+    frozen: list[Node | None] = []
+    for node, other in zip(inference.nodes, training.nodes, strict=True):
+        swap = lambda v: Ref(place[id(v.node)], v.index) if type(v) is Ref else v  # noqa: E731
+        node.args = _merged(node.args, tree.map_leaves(swap, other.args))
+        kwargs = _merged(node.kwargs, tree.map_leaves(swap, other.kwargs))
+        mine, theirs = ([v for v in tree.leaves((n.args, n.kwargs)) if isinstance(v, torch.Tensor)] for n in (node, other))
+        if not all(map(_equal, mine, theirs)):
+            frozen.append(node)
+        own = node.kind == "module" and type(kwargs.get("training")) is ByMode and kwargs["training"].training is True
+        node.kwargs = {k: v for k, v in kwargs.items() if not (own and k == "training")}
+    return frozen
+
+
+def _equal(one: torch.Tensor, two: torch.Tensor) -> bool:
+    return one is two or (one.shape == two.shape and one.dtype == two.dtype and torch.equal(one, two))
+
+
+def _symbolic(module: nn.Module, args: Any, kwargs: dict[str, Any], training: bool) -> Graph | None:
+    """The graph of a module's `call` on symbolic tensors in a mode; None where its Python asks for values or sizes."""
     if not isinstance(module, Layer):
         return None
     inputs: list[SymbolicTensor] = []
@@ -67,12 +127,20 @@ def _symbolic(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Graph | N
 
     given, named = tree.map_leaves(symbol, args), tree.map_leaves(symbol, kwargs)
     known = [(m, len(m._inbound_nodes)) for m in module.modules() if isinstance(m, Layer)]
+    if module._signature.training:
+        named.setdefault("training", training)
+    before = {m: m.training for m in module.modules()}
     try:
-        outputs = module.call(*given, **named)
+        for m in before:
+            m.__dict__["training"] = training
+        with setting(training=training):
+            outputs = module.call(*given, **named)
         graph = Graph.trace(inputs if len(inputs) > 1 else inputs[0], outputs)
     except Exception:  # its Python wants what a symbol does not have
         return None
     finally:
+        for m, mode in before.items():
+            m.__dict__["training"] = mode
         for layer, count in known:
             del layer._inbound_nodes[count:]
     graph.input_nest = tree.pack(given[0], list(graph.inputs)) if len(args) == 1 and not kwargs else graph.input_nest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -99,7 +100,7 @@ def to_source(module: nn.Module, inputs: Any = None, style: str | None = None, t
     if training and style not in (None, "torch"):
         raise ValueError(f"to_source(training=True) writes the loop for plain PyTorch only. Received: style={style!r}")
     with _unseen():
-        view = view_of(module, inputs, layers=style not in (None, "torch"))
+        view = view_of(module, inputs, layers=style not in (None, "torch"), modes=style == "subclassing")
         return Source((_torch(view, training) if style in (None, "torch") else _WRITERS[style](view)).text())
 
 
@@ -155,8 +156,18 @@ def _header(style: str, view: View) -> list[str]:
         lines.append("It was written from a recording of the original in inference mode.")
     if reads:
         lines.append("A recording froze what the original does where it looks at values of tensors:")
-        lines += [f"- {clean(os.path.basename(name))}, line {line}" for name, line in reads]
+        lines += [f"- {_place(source)}" for source in reads]
+    if None in view.frozen:
+        lines.append("What the original does in training could not be recorded: this is what it does in inference.")
+    elif view.frozen:
+        lines.append("In training the original does something else than is written here, from these calls on:")
+        lines += [f"- {clean(n.name)}{f' ({_place(n.source)})' if n.source else ''}" for n in view.frozen if n is not None]
     return lines
+
+
+def _place(source: tuple[str, int]) -> str:
+    """A source line as a comment may name it: the file's name without what could end the comment."""
+    return f"{re.sub(r'[^0-9A-Za-z_.-]', '_', os.path.basename(source[0]))}, line {source[1]}"
 
 
 def _differences(module: nn.Module) -> list[str]:

@@ -11,7 +11,7 @@ from torch import nn
 from hornbeam.core.layer import Layer
 from hornbeam.core.registry import snake_case
 from hornbeam.export.body import Body, in_reading_order, nest_code, refs_in
-from hornbeam.export.code import Code, Line, Var, without_dead
+from hornbeam.export.code import Code, Line, Var, code, without_dead
 from hornbeam.export.file import File
 from hornbeam.export.folding import Function, folded
 from hornbeam.export.functions import as_operator
@@ -21,7 +21,7 @@ from hornbeam.export.own import CannotWrite
 from hornbeam.export.parts import View, as_sequence, input_code, model_arguments, name_of, title
 from hornbeam.export.scope import name_values, text, written
 from hornbeam.export.source_torch import Writer, shared_parameters
-from hornbeam.export.tracing import Trace
+from hornbeam.export.tracing import ByMode, Trace
 from hornbeam.graph.node import Node, Ref
 
 
@@ -36,6 +36,17 @@ class KerasBody(Body):
     def __init__(self, view: View, *further: Any) -> None:
         super().__init__(*further)
         self.view = view
+
+    def take(self, value: Any) -> Code:
+        """Returns the expression of an argument; one that depends on the mode asks `training`."""
+        if type(value) is not ByMode:
+            return super().take(value)
+        self.asks_mode = True
+        if (value.training, value.inference) == (True, False):
+            return ("training",)
+        return code("(", self.take(value.training), " if training else ", self.take(value.inference), ")")
+
+    asks_mode = False
 
     def about(self, node: Node) -> str:
         """The class of the layer that a node calls."""
@@ -67,6 +78,11 @@ def constructed(file: File, layer: Any, node: Node) -> Code:
         return file.objects.module(layer)
     except CannotWrite:
         return Writer(file).construct(layer, [node], inside=True)
+
+
+def truth_name(node: Node) -> str | None:
+    """What the result of a function is called where it is true or false for each element."""
+    return "mask" if node.outputs and node.outputs[0].dtype == "bool" else None
 
 
 class Functional:
@@ -121,7 +137,8 @@ class Functional:
     def layer(self, layer: Any, node: Node) -> Code:
         """The expression that makes a layer: a constructor, or the function that makes a nested model."""
         if getattr(layer, "graph", None) is not None:
-            return (self.file.model_function(layer),)
+            masked = "mask" in node.kwargs or id(self.view.module) in self.file.masked
+            return (self.file.model_function(layer, masked),)
         return constructed(self.file, layer, node)
 
     def _held(self, path: str) -> Code:
@@ -140,7 +157,7 @@ class Functional:
 
     def _named(self, node: Node) -> str | None:
         if node.kind != "module":
-            return None
+            return truth_name(node)
         layer = self.view.child(node.target)
         return layer.name if getattr(layer, "_named", False) and self.counts[node.target] == 1 else None
 
@@ -212,7 +229,7 @@ def write(file: File, view: View) -> None:
 def write_function(file: File, model: Any, name: str) -> str:
     """Returns a function that makes a nested model."""
     view = View(model, model.graph)
-    if as_sequence(view) is not None:
+    if as_sequence(view, id(model) in file.masked) is not None:
         from hornbeam.export.source_sequential import model_lines
 
         return "\n".join([f"def {name}():", *model_lines(file, view, 1)])

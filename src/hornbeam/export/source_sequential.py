@@ -42,7 +42,7 @@ def write(file: File, view: View) -> None:
 def write_function(file: File, model: Any, name: str) -> str:
     """Returns a function that makes a nested model."""
     view = View(model, model.graph)
-    reason = why_no_sequence(view)
+    reason = why_no_sequence(view, id(model) in file.masked)
     if reason is not None:
         raise ValueError(
             f'to_source(style="sequential") cannot hold the nested {title(view.module)}: {reason}. Use style="functional".'
@@ -93,7 +93,7 @@ def _layer(file: File, view: View, node: Node) -> Code:
     if node.kind == "module":
         child: Any = view.child(node.target)
         if getattr(child, "graph", None) is not None:
-            return (file.model_function(child),)
+            return (file.model_function(child, "mask" in node.kwargs or id(view.module) in file.masked),)
         return file.objects.constructor(child) if isinstance(child, Layer) else file.objects.module(child)
     file.objects.need("layers")
     if node.kind == "function" and len(node.args) == 1 and not node.kwargs:

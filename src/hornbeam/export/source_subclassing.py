@@ -7,18 +7,20 @@ from typing import Any
 
 from torch import nn
 
+from hornbeam.core.layer import Layer
 from hornbeam.core.tracking import CONTAINERS
-from hornbeam.export.body import Body, in_reading_order, nest_code
+from hornbeam.export.body import in_reading_order, nest_code
 from hornbeam.export.code import Code, Var, code, joined, without_dead
 from hornbeam.export.file import File
 from hornbeam.export.layout import wrapped
 from hornbeam.export.naming import Names, class_name, identifier, literal, quoted
-from hornbeam.export.parts import View, input_code, model_arguments, name_of
+from hornbeam.export.parts import View, input_code, model_arguments, name_of, title
 from hornbeam.export.scope import name_values, text, written
-from hornbeam.export.source_functional import KerasBody, constructed
-from hornbeam.export.source_torch import ties
+from hornbeam.export.source_functional import KerasBody, constructed, truth_name
+from hornbeam.export.source_torch import _masked_graph, ties
 from hornbeam.export.torch_body import access
 from hornbeam.graph import tree
+from hornbeam.graph.graph import Graph
 from hornbeam.graph.node import Node, Ref
 
 
@@ -33,10 +35,10 @@ class Class:
     def __init__(self, file: File, view: View) -> None:
         self.file, self.view = file, view
         self.constants: dict[str, Code] = {}
-        explicit = _loses_masks(view)
+        explicit = _without_masks(view)[1]
         nodes = list(view.graph.calls()) if explicit else view.nodes()
         self.nodes = in_reading_order(view.graph, nodes, masks=explicit) if _is_ordered(view) else nodes
-        self.body: Body = KerasBody(view, file.objects, self._callee, self._held, self._named)
+        self.body = KerasBody(view, file.objects, self._callee, self._held, self._named)
         self.body.masks = explicit
         self.body.count(self.nodes, view.graph.outputs)
 
@@ -49,7 +51,7 @@ class Class:
         return (access("self", self.view.module, path),)
 
     def _named(self, node: Node) -> str | None:
-        return name_of(self.view.child(node.target)) if node.kind == "module" else None
+        return name_of(self.view.child(node.target)) if node.kind == "module" else truth_name(node)
 
     def text(self, name: str) -> str:
         """Returns the class."""
@@ -103,7 +105,7 @@ class Class:
 
     def _call(self) -> list[str]:
         graph = self.view.graph
-        names, named = Names(), {}
+        names, named = Names({"training"}), {}
         first: list[str] = []
         nest = graph.input_nest
         for i, ref in enumerate(graph.inputs):
@@ -124,9 +126,10 @@ class Class:
         if lines and len(result) == 1 and lines[-1].outs == [result[0]] and not lines[-1].target:
             result = lines.pop().right
             results = [p for p in result if type(p) is Var]
-        name_values(lines, named, results, {"self", "inputs"} if type(nest) is not Ref else {"self"})
+        name_values(lines, named, results, {"self", "inputs", "training"} if type(nest) is not Ref else {"self", "training"})
         body = [one for line in written(lines, named, 2) for one in line.split("\n")]
-        return [f"    def call(self, {argument}):", *first, *body, wrapped(f"        return {text(result, named)}")]
+        further = ", training=None" if self.body.asks_mode else ""
+        return [f"    def call(self, {argument}{further}):", *first, *body, wrapped(f"        return {text(result, named)}")]
 
 
 def _is_traced(view: View) -> bool:
@@ -137,11 +140,45 @@ def _is_ordered(view: View) -> bool:
     return not _is_traced(view)
 
 
-def _loses_masks(view: View) -> bool:
-    """Whether a mask reaches a call through functions, which hand none on when they run eagerly."""
-    return any(
-        node.passed and any(r.node.kind == "function" for r in node.visible_refs()) for node in view.graph.calls()
-    )  # fmt: skip
+def _without_masks(view: View) -> tuple[set[int], bool]:
+    """The calls whose results carry no mask when they run eagerly; whether a call needs one that is lost.
+
+    Functions hand no mask on when they run eagerly, and so do layers behind them.
+
+    Raises:
+        ValueError: one is lost inside a nested model, whose class has no place for it.
+    """
+    lost: set[int] = set()
+    nested: dict[int, Node] = {}
+    found = False
+    for node in view.graph.calls():
+        before = [r.node for r in node.visible_refs() if id(r.node) in lost]
+        if node.passed and before:
+            inner = next((nested[id(n)] for n in before if id(n) in nested), None)
+            if inner is not None:
+                _refuse_mask(view, inner)
+            found = True
+        child = view.child(node.target) if node.kind == "module" else None
+        mask = node.kwargs.get("mask")
+        if mask is not None and isinstance(getattr(child, "graph", None), Graph):
+            graph = _masked_graph(child, mask)
+            inside, needed = _without_masks(View(child, graph))
+            if needed:
+                _refuse_mask(view, node)
+            if any(id(r.node) in inside for r in graph.outputs):
+                lost.add(id(node))
+                nested[id(node)] = node
+        elif before or not isinstance(child, Layer):
+            lost.add(id(node))
+            nested.update((id(node), nested[id(n)]) for n in before if id(n) in nested)
+    return lost, found
+
+
+def _refuse_mask(view: View, node: Node) -> None:
+    raise ValueError(
+        f'to_source(style="subclassing") cannot write {title(view.module)}: a mask goes through functions inside its nested '
+        f'model {node.name!r}, and a class hands none on through them. Use style="functional".'
+    )
 
 
 def write(file: File, view: View) -> None:
