@@ -216,6 +216,27 @@ def test_several_outputs_lead_to_their_own_targets():
     assert sorted(titles)[-2:] == ["lstm → both", "lstm → each"]
 
 
+def test_every_output_of_a_call_is_told_with_its_shape():
+    inputs = keras.Input((6, 8))
+    outputs = [*layers.LSTM(4, return_sequences=True, return_state=True)(inputs), *torch.chunk(inputs, 4, dim=-1)]
+    boxes = {texts(g)[0]: texts(g)[-1] for g in elements(drawn(keras.Model(inputs, outputs), show_shapes=True), "box")}
+    assert boxes["LSTM"] == "(None, 6, 4), (None, 4) ×2"
+    assert boxes["chunk"] == "(None, 6, 2) ×4"
+    assert "(None, 6, 2) ×4" in model_to_dot(keras.Model(inputs, outputs), show_shapes=True)
+
+
+def test_outputs_have_a_double_outline():
+    inputs = keras.Input((4,))
+    x = layers.Dense(3, name="features")(inputs)
+    model = keras.Model(inputs, {"x": x, "y": block("last", 3)(layers.Dense(3, name="between")(x))})
+    picture = drawn(model, expand_nested=True, show_layer_names=True)
+    rings = [g for g in elements(picture, "box") if [r for r in g.iter(f"{SVG}rect") if r.get("fill") is None]]
+    assert [texts(g)[0].rstrip("_0123456789") for g in rings] == ["features", "add"]
+    assert model_to_dot(model, expand_nested=True).count("peripheries=2") == 2
+    assert [b.kind for b in drawn(stacked(40), expand_nested=True).diagram.boxes if b.output] == ["Dense"]
+    assert [b.kind for b in drawn(built()).diagram.boxes if b.output] == ["gelu"]
+
+
 def test_layer_range():
     picture = drawn(branches(), show_layer_names=True, layer_range=("a", "join"))
     assert [texts(g)[0] for g in elements(picture, "box")] == ["a", "b", "join"]

@@ -61,7 +61,7 @@ def plot_model(
     """Draws a model: a box per call, with the shape it gives where that differs from what it takes.
 
     No system program is needed, but the packages of `pip install 'hornbeam[plot]'` are. Layers called several times carry a
-    numbered badge at each call.
+    numbered badge at each call; what the model gives out comes from boxes with a double outline.
 
     Args:
         model: any module. An error of a call: the graph as far as it was built, or the model, with the call that failed in red.

@@ -23,7 +23,9 @@ def fold_branches(diagram: Diagram, few: int = FEW) -> Diagram:
         targets[source].append(target)
     equal: dict[Hashable, list[list[Box]]] = defaultdict(list)
     for chain in _chains(diagram, sources, targets):
-        looks = tuple((b.kind, tuple(b.shapes), tuple(b.dtypes), b.params, b.activation, b.trainable, b.failed) for b in chain)
+        looks = tuple(
+            (b.kind, *b.shapes, *b.dtypes, b.params, b.activation, b.trainable, b.failed, b.output) for b in chain
+        )  # fmt: skip
         equal[chain[0].group, looks, tuple(sources[chain[0]]), frozenset(targets[chain[-1]])].append(chain)
     standing: dict[Box, Box | None] = {}
     for chains in equal.values():

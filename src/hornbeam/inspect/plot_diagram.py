@@ -59,6 +59,7 @@ class Box:
         group: the opened model that it is in.
         node: the call.
         failed: the shapes on which the call raised an error, or an empty string.
+        output: whether the model gives out what the call gives.
         count: how many equal calls beside each other it stands for.
         last: the name of the last of them.
     """
@@ -76,6 +77,7 @@ class Box:
     group: Group | None = None
     node: Node | None = None
     failed: str = ""
+    output: bool = False
     count: int = 1
     last: str = ""
 
@@ -127,7 +129,10 @@ def diagram_of(
         )
     walk = _Walk(Diagram(name), expand_nested)
     shown = in_range(rows, layer_range, caller)
-    walk.level(rows, graph, None, {id(n) for r in shown for n in r.nodes} if layer_range else None)
+    made = walk.level(rows, graph, None, {id(n) for r in shown for n in r.nodes} if layer_range else None)
+    for ref in tree.leaves(graph.outputs):
+        if isinstance(ref, Ref) and ref in made:
+            made[ref].output = True
     return walk.diagram
 
 
@@ -269,6 +274,8 @@ def fold(diagram: Diagram) -> Diagram:
     for run in _runs(inside, sources):
         for other in run[1:]:
             gone.update(zip(inside[other], inside[run[0]], strict=True))
+            for box in inside[other]:
+                gone[box].output |= box.output
         run[0].count, run[0].last = len(run), run[-1].name
 
     def home(box: Box) -> Box:

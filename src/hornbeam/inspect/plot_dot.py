@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hornbeam.inspect.plot_diagram import Box, Diagram, Group
 from hornbeam.inspect.plot_scene import Show, colours_of
-from hornbeam.inspect.plot_text import clean, shape_text
+from hornbeam.inspect.plot_text import clean, counted, shape_text
 
 
 class Dot(str):
@@ -43,7 +43,8 @@ def _level(diagram: Diagram, parent: Group | None, numbers: dict[Group, int], sh
     for box in diagram.boxes:
         if box.group is parent:
             fill, stroke, _ = colours_of(box)
-            yield f'{margin}n{box.place} [label={_quoted(_label(box, show))}, fillcolor="{fill}", color="{stroke}"];'
+            double = ", peripheries=2" if box.output else ""
+            yield f'{margin}n{box.place} [label={_quoted(_label(box, show))}, fillcolor="{fill}", color="{stroke}"{double}];'
     for group in (g for g in numbers if g.parent is parent):
         yield f"{margin}subgraph cluster_{numbers[group]} {{"
         yield f"{margin}  label={_quoted(group.name + (f' … {group.last} ×{group.count}' if group.count > 1 else ''))};"
@@ -57,7 +58,7 @@ def _label(box: Box, show: Show) -> str:
     if show.activations and box.activation:
         lines.append(f"activation: {box.activation}")
     if show.shapes:
-        lines.append("output: " + ", ".join(shape_text(s, True) for s in box.shapes))
+        lines.append("output: " + counted([shape_text(s, True) for s in box.shapes]))
     if show.dtype:
         lines.append("dtype: " + ", ".join(dict.fromkeys(box.dtypes)))
     if show.trainable and box.trainable is not None:

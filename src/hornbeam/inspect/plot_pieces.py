@@ -27,7 +27,8 @@ def sections_of(diagram: Diagram, rank: dict[Box, int]) -> list[Section]:
     """Returns a diagram in pieces; in one where it is short, or where several values pass everywhere."""
     order = _order(diagram)
     cuts = dict(_cuts(diagram, order, rank)) if len(order) > WHOLE else {}
-    number, here, sections = {}, Section(Diagram(diagram.title)), []
+    sections: list[Section] = []
+    number, here = {}, Section(Diagram(diagram.title))
     for box in order:
         number[box] = len(sections)
         here.diagram.boxes.append(box)

@@ -14,7 +14,7 @@ from hornbeam.inspect.plot_columns import in_columns
 from hornbeam.inspect.plot_diagram import Box, Diagram, Group
 from hornbeam.inspect.plot_layout import place
 from hornbeam.inspect.plot_placed import Part, Piece, Placed, Point, Rect
-from hornbeam.inspect.plot_text import clean, elide, measure, number, shape_text
+from hornbeam.inspect.plot_text import clean, counted, elide, measure, number, shape_text
 
 
 class Rectangle(NamedTuple):
@@ -149,7 +149,8 @@ class _Scene:
             if whole or self.show.dtype or not set(box.shapes) <= arriving[box]:
                 shown = list(zip(box.shapes, box.dtypes, strict=True))
                 texts = [shape_text(s, whole) + (f" {d}" if self.show.dtype else "") for s, d in shown]
-                chips[box] = elide(", ".join(dict.fromkeys(texts)), 9, False, WIDEST)
+                text = counted(texts) if whole else ", ".join(dict.fromkeys(texts))
+                chips[box] = elide(text, 9, False, WIDEST * (2 if len(texts) > 1 else 1))
         return chips
 
     def badges_of(self) -> dict[Box, int]:
@@ -166,7 +167,7 @@ class _Scene:
         shapes = ", ".join(f"{shape_text(s, True)} {d}" for s, d in zip(box.shapes, box.dtypes, strict=True))
         return f"{clean(box.name)} ({clean(box.kind)}): {shapes}" + (f", {box.params:,} weights" if box.params else "") + (
             f", and {box.count - 1:,} like it" if box.count > 1 else ""
-        )  # fmt: skip
+        ) + (", an output" if box.output else "")  # fmt: skip
 
     # -- where it goes
 
@@ -280,6 +281,8 @@ class _Scene:
         for k in (7.0, 3.5) if box.count > 1 else ():
             yield Rectangle(x + k, y + k, w, h, 7, fill, stroke, 0.8)
         yield Rectangle(x, y, w, h, 7, fill, stroke, 2.2 if box.failed else 1.1)
+        if box.output:  # a second outline
+            yield Rectangle(x + 2.5, y + 2.5, w - 5, h - 5, 5, None, stroke, 0.8)
         lines = self.texts[box]
         base = y + h / 2 - (len(lines) - 1) * 7.1 + 4.2
         for i, (text, size, bold, colour) in enumerate(lines):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import struct
 import unicodedata
 from pathlib import Path
@@ -91,3 +92,13 @@ def shape_text(shape: tuple[int | None, ...], whole: bool) -> str:
     if whole:
         return str(tuple(shape))
     return " × ".join("?" if d is None else f"{d:,}" for d in shape[1:]) or "scalar"
+
+
+def counted(texts: list[str]) -> str:
+    """Returns texts in one line, those that follow each other unchanged with their number.
+
+    >>> counted(["(None, 6, 4)", "(None, 4)", "(None, 4)"])
+    '(None, 6, 4), (None, 4) ×2'
+    """
+    runs = [(text, len(list(run))) for text, run in itertools.groupby(texts)]
+    return ", ".join(text + (f" ×{count}" if count > 1 else "") for text, count in runs)
