@@ -393,10 +393,10 @@ def test_a_change_of_width_is_allowed_and_blamed_where_the_model_cannot_take_it(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (lambda: (X[:0], Y[:0]), "There is nothing to train on: `x`, `y` has no rows."),
-        (lambda: (iter([]),), "There is nothing to train on: .*list_iterator.* gave no batch"),
-        (lambda: (TensorDataset(torch.ones(0, 3)),), "There is nothing to train on: `x` has no rows."),
-        (lambda: ([],), "There is nothing to train on: `x` holds no array."),
+        (lambda: (X[:0], Y[:0]), "There is no data: `x`, `y` has no rows."),
+        (lambda: (iter([]),), "There is no data: .*list_iterator.* gave no batch"),
+        (lambda: (TensorDataset(torch.ones(0, 3)),), "There is no data: `x` has no rows."),
+        (lambda: ([],), "There is no data: `x` holds no array."),
         (lambda: (X, Y[:15]), "`y` is too short. Rows: x: 20, y: 15."),
         (lambda: ({"a": X, "b": X[:7]}, Y), r"`x\['b'\]` is too short. Rows: x\['a'\]: 20, x\['b'\]: 7, y: 20."),
         (lambda: (np.float32(3),), "`x` needs a batch axis"),

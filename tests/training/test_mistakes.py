@@ -115,8 +115,8 @@ MISTAKES = {
         "`y` holds rows of different lengths (2, …).",
     ),
     "a number": (lambda: compiled().fit(3.0, CLASSES), "float"),
-    "empty": (lambda: compiled().fit(X[:0], CLASSES[:0]), "There is nothing to train on: `x`, `y` has no rows."),
-    "empty generator": (lambda: compiled().fit(iter([])), "There is nothing to train on"),
+    "empty": (lambda: compiled().fit(X[:0], CLASSES[:0]), "There is no data: `x`, `y` has no rows."),
+    "empty generator": (lambda: compiled().fit(iter([])), "There is no data"),
     "batch_size=0": (
         lambda: compiled().fit(X, CLASSES, batch_size=0),
         "`batch_size` must be a positive integer. Received: batch_size=0",

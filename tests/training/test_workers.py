@@ -163,7 +163,7 @@ def test_hooks_are_called_around_each_epoch():
             return np.zeros((1, 1))
 
     source = data.make_source(Hooked())
-    for batches in islice(data.epochs(source, None, 4, nullcontext), 3):
+    for batches in islice(data.epochs(source, data.Passes(), 4, nullcontext), 3):
         list(batches)
     assert calls == ["begin", 0, 1, 2, 3, "end", "begin", 4, 5, 6, 7, "end", "begin", 8, "end"]
 
@@ -338,5 +338,5 @@ def test_what_a_dataset_must_have():
         def __len__(self):
             return 0
 
-    with pytest.raises(ValueError, match=r"There is nothing to train on: .*Empty.* has no batch"):
+    with pytest.raises(ValueError, match=r"There is no data: .*Empty.* has no batch"):
         data.make_source(Empty()).head()

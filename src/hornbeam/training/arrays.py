@@ -134,7 +134,7 @@ def _is_written_out(nest: Any) -> bool:
     """Whether a list holds lists that end in numbers: the rows of one array."""
     if type(nest) is not list or not nest or not all(type(v) is list for v in nest):
         return False
-    return bool(nest[0]) and all(isinstance(v, _NUMBERS) for v in nest[0]) or _is_written_out(nest[0])
+    return (bool(nest[0]) and all(isinstance(v, _NUMBERS) for v in nest[0])) or _is_written_out(nest[0])
 
 
 def _written_out(rows: Any) -> np.ndarray:
@@ -170,7 +170,7 @@ def check_lengths(nests: dict[str, Any]) -> int:
             raise ValueError(f"`{name}` needs a batch axis. Received: {describe(tensor)}")
     lengths = {name: len(tensor) for name, tensor in leaves}
     if not lengths:
-        raise ValueError("There is nothing to train on: `x` holds no array.")
+        raise ValueError("There is no data: `x` holds no array.")
     most = max(set(lengths.values()), key=list(lengths.values()).count)
     if len(set(lengths.values())) > 1:
         most = max(lengths.values())
@@ -184,7 +184,7 @@ def check_lengths(nests: dict[str, Any]) -> int:
         way = f" A list counts as several arrays: for one array of rows, pass numpy.array({rows[0]})." if rows else ""
         raise ValueError(f"All arrays must have the same number of rows; {short} is too short. Rows: {shown}.{way}")
     if most == 0:
-        raise ValueError(f"There is nothing to train on: {', '.join(f'`{n}`' for n in lengths)} has no rows.")
+        raise ValueError(f"There is no data: {', '.join(f'`{n}`' for n in lengths)} has no rows.")
     return most
 
 

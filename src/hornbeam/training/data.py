@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from hornbeam.training.frames import is_hub, is_table, without
 from hornbeam.training.items import Items, Rows, hub_source
 from hornbeam.training.packing import pack_x_y_sample_weight as pack_x_y_sample_weight
 from hornbeam.training.packing import unpack_x_y_sample_weight as unpack_x_y_sample_weight
+from hornbeam.training.sources import Again as Again
 from hornbeam.training.sources import Arrays as Arrays
 from hornbeam.training.sources import Passes, Source
 from hornbeam.training.sources import Stream as Stream
@@ -109,8 +111,28 @@ def epochs(
     """Yields, epoch by epoch, the batches: a pass over the data, or at most `steps`, going on where the last epoch ended.
 
     Args:
+        orders: numbers the passes of a training; None where data is read to evaluate or predict: too little of it is told.
         done: batches of the first epoch that were given before the source's position was taken.
     """
+    made = _epochs(source, orders, steps, pause, done)
+    return made if orders is not None else (_told(source, batches, steps) for batches in made)
+
+
+def _told(source: Source, batches: Iterator[Any], steps: int | None) -> Iterator[Any]:
+    count = 0
+    for batch in batches:
+        count += 1
+        yield batch
+    if not count:
+        raise ValueError(f"There is no data: {describe(getattr(source, 'source', source))} gave no batch.")
+    if steps is not None and count < steps and not source.short:
+        source.short = True
+        warnings.warn(f"The data ended after {count} batches, where {steps} were asked for.", stacklevel=3)
+
+
+def _epochs(
+    source: Source, orders: Passes | None, steps: int | None, pause: Callable[[], Any], done: int
+) -> Iterator[Iterator[Any]]:
     passes = source.passes(orders, pause)
     if steps is None:
         if done and source.position()["batch"] == 0:  # the first epoch had been given all of its pass

@@ -1,4 +1,7 @@
-"""Tables of pandas, polars and Arrow, and sparse matrices of scipy, as arrays. None of them is imported: a value of theirs shows that they are there."""
+"""Tables of pandas, polars and Arrow, columns of Hugging Face, and sparse matrices of scipy, as arrays.
+
+None of these libraries is imported: a value of theirs shows that they are there.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from torch.utils.data import default_collate
 from hornbeam.core.errors import describe
 from hornbeam.training.frames import check_column
 from hornbeam.training.packing import Form, as_batch, weighted
-from hornbeam.training.pydataset import PyDataset
+from hornbeam.training.pydataset import PyDataset, load_state, state_of
 from hornbeam.training.sources import Passes, Source, Stream, length_of
 from hornbeam.training.streams import UserStreams, seed_of, seed_streams
 from hornbeam.training.workers import Processes, Threads, in_order
@@ -36,13 +36,31 @@ class Items(Source):
         self.steps = self._count()
         self._form, self._head = Form(), None
         self._pool: Any = None
-        self._draws = False
+        self._draws = self._open = self._resumed = self._stale = False
+        self._hooked = not all(getattr(type(source), name, None) is getattr(PyDataset, name) for name in _HOOKS)
+
+    def want_rows(self) -> None:
+        self._form.wants_rows = True
+
+    def position(self) -> dict[str, Any]:
+        """Also holds what the dataset's hooks change in it, and whether it was told that the epoch begins."""
+        found = super().position()
+        if self._wanted is None:
+            found["open"] = self._open
+            if state := state_of(self.source):
+                found["dataset"] = state
+        return found
+
+    def seek(self, position: dict[str, Any]) -> None:
+        super().seek(position)
+        self._resumed = position.get("open", False)
+        load_state(self.source, position.get("dataset"))
 
     def head(self, rows: int | None = None) -> Any:
         """Returns the first item in the order of numbers, made for looking only."""
         if self._head is None:
             if self.steps == 0:
-                raise ValueError(f"There is nothing to train on: {describe(self.source)} has no batch.")
+                raise ValueError(f"There is no data: {describe(self.source)} has no batch.")
             with UserStreams():
                 seed, item = next(self._tasks(None, 0, 0, torch.initial_seed()))
                 seed_streams(seed)
@@ -61,11 +79,14 @@ class Items(Source):
             pool.close()
 
     def around(self, batches: Iterator[Any], pause: Any) -> Iterator[Any]:
-        with pause():
-            getattr(self.source, "on_epoch_begin", _nothing)()
+        if not self._resumed:
+            with pause():
+                getattr(self.source, "on_epoch_begin", _nothing)()
+        self._open, self._resumed = True, False
         yield from batches
         with pause():
             getattr(self.source, "on_epoch_end", _nothing)()
+        self._open, self._stale = False, self._hooked
 
     def _count(self) -> int | None:
         return length_of(self.source)
@@ -78,12 +99,14 @@ class Items(Source):
 
     def _batches(self, orders: Passes, number: int, skip: int, pause: Any, at: dict[str, Any]) -> Iterator[Any]:
         with pause():
-            self.steps = self._count()
-            tasks = self._tasks(orders, number, skip, torch.initial_seed())
-        made = self._results(tasks)
-        count, whole = skip, False
+            self.steps, seed = self._count(), torch.initial_seed()
+            made = self._results(self._tasks(orders, number, skip, seed))
+        count, whole, self._stale = skip, False, False
         try:
             while True:
+                if self._stale:  # an epoch ended within the pass, and what was made ahead is of the dataset before its hooks
+                    self.close()
+                    made, self._stale = self._results(self._tasks(orders, number, count, seed)), False
                 with pause():
                     try:
                         batch = self._finished(next(made), count)
@@ -94,7 +117,7 @@ class Items(Source):
                         raise
                 count += 1
                 yield batch
-            whole = all(getattr(type(self.source), name, None) is getattr(PyDataset, name) for name in _HOOKS)
+            whole = not self._hooked
         finally:
             if not whole:  # what is under way is not wanted, or hooks may change a dataset of which workers have copies
                 self.close()

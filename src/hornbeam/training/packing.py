@@ -82,15 +82,24 @@ def weighted(batch: Any, class_weight: Any) -> Any:
 class Form:
     """The names, dtypes and shapes of a stream's first batch, that the others are held against.
 
+    Attributes:
+        wants_rows: whether a batch without rows is an error, as it is where there is a loss: it has no mean over no rows.
+
     Axes after the first may change in size, as padded sequences do: `changed` then says where the last batch differs.
     """
 
     def __init__(self) -> None:
         self.first: dict[str, Any] | None = None
         self.changed: str | None = None
+        self.wants_rows = False
 
     def check(self, batch: Any, number: int) -> Any:
         """Returns the batch; raises where it has other keys, dtypes or ranks than the first one."""
+        if self.wants_rows:
+            for name, tensor in named_parts(batch):
+                if tensor is not None and tensor.ndim and not len(tensor):
+                    shape = tuple(tensor.shape)
+                    raise ValueError(f"Batch {number} has no rows: {name} has shape {shape}. Leave out empty batches.")
         form = {name: None if t is None else (t.dtype, t.shape[1:]) for name, t in named_parts(batch)}
         self.changed = None
         if self.first is None:

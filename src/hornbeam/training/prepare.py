@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -18,7 +19,10 @@ def divide(x: Any, y: Any, sample_weight: Any, split: float, given: Any, batch_s
         (x, y, sample_weight), given = data.split(x, y, sample_weight, split)
     if given is None:
         return x, y, sample_weight, None
-    return x, y, sample_weight, data.make_source(*preflight.check_validation(given), batch_size=batch_size)
+    seen, *others = preflight.check_validation(given)
+    if isinstance(seen, Iterator):  # every validation begins at the beginning, as Keras's does
+        seen = data.Again(seen)
+    return x, y, sample_weight, data.make_source(seen, others[0], others[1], batch_size)
 
 
 def prepare(self: Any, source: Any, held_out: Any, training: bool = True, single: bool = False) -> None:
@@ -29,6 +33,9 @@ def prepare(self: Any, source: Any, held_out: Any, training: bool = True, single
         training: whether weights are needed that can be trained.
         single: whether the data is one batch of many: what has the form of an earlier one is not checked again.
     """
+    for part in (source, held_out):
+        if part is not None:
+            part.want_rows()
     place(self, source)
     form = tuple(None if t is None else (t.shape[1:], t.dtype) for t in source.flat) if single else None
     if form is None or form not in self._seen_forms:

@@ -1,9 +1,12 @@
-"""A dataset of batches in Python code, which worker threads or processes can make."""
+"""A dataset of batches in Python code, which worker threads or processes can make; what its hooks change is its state."""
 
 from __future__ import annotations
 
+import copy
 import itertools
+import warnings
 from collections.abc import Iterator
+from types import CodeType
 from typing import Any
 
 
@@ -68,3 +71,58 @@ class PyDataset:
         sized = hasattr(self, "__len__") or type(self).num_batches is not PyDataset.num_batches
         count = self.num_batches if sized else None
         return (self[i] for i in (itertools.count() if count is None else range(count)))
+
+
+def state_of(dataset: Any) -> Any:
+    """Returns a copy of what a dataset remembers from epoch to epoch: its `state_dict`, or the attributes that its hooks name.
+
+    >>> class Shuffled(PyDataset):
+    ...     def __init__(self):
+    ...         self.order, self.pictures = [0, 1, 2], "large"
+    ...     def on_epoch_end(self):
+    ...         self.turn()
+    ...     def turn(self):
+    ...         self.order.reverse()
+    >>> state_of(Shuffled())
+    {'order': [0, 1, 2]}
+    """
+    if hasattr(dataset, "state_dict") and hasattr(dataset, "load_state_dict"):
+        return copy.deepcopy(dataset.state_dict())
+    found = {}
+    for name in _named_by_hooks(type(dataset)) & getattr(dataset, "__dict__", {}).keys():
+        try:
+            found[name] = copy.deepcopy(vars(dataset)[name])
+        except Exception as error:  # whatever a foreign __deepcopy__ raises
+            warnings.warn(
+                f"The state of a run does not hold `{name}` of {type(dataset).__name__}, which is used when an epoch begins or "
+                f"ends, since it cannot be copied: {error}. Give the dataset `state_dict` and `load_state_dict`.",
+                stacklevel=2,
+            )
+    return found
+
+
+def load_state(dataset: Any, state: Any) -> None:
+    """Puts back what `state_of` returned."""
+    if state and hasattr(dataset, "load_state_dict"):
+        dataset.load_state_dict(copy.deepcopy(state))
+    elif state:
+        vars(dataset).update(copy.deepcopy(state))
+
+
+def _named_by_hooks(cls: type) -> set[str]:
+    """The names in the code of `on_epoch_begin` and `on_epoch_end`, and in that of the methods which they call."""
+    found: set[str] = set()
+    waiting = ["on_epoch_begin", "on_epoch_end"]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            for base in cls.__mro__:
+                waiting += _names_in(getattr(vars(base).get(name), "__code__", None))
+    return found
+
+
+def _names_in(code: CodeType | None) -> list[str]:
+    if code is None:
+        return []
+    return [*code.co_names, *(n for c in code.co_consts if isinstance(c, CodeType) for n in _names_in(c))]

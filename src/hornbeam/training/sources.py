@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import torch
 
 from hornbeam.core.errors import describe
@@ -52,11 +53,12 @@ class Source:
         steps: batches of a pass, or None where that is unknown or endless.
         rows: samples of a pass, or None.
         once: whether the data can be read only once.
+        short: whether it was said that there is less data than was asked for.
     """
 
     steps: int | None = None
     rows: int | None = None
-    once = False
+    once = short = False
     device: torch.device | None = None
 
     def __init__(self) -> None:
@@ -71,6 +73,9 @@ class Source:
     def to(self, device: torch.device | None) -> None:
         """Lets batches be moved to a device as they come."""
         self.device = device
+
+    def want_rows(self) -> None:
+        """Makes a batch without rows an error."""
 
     def position(self) -> dict[str, Any]:
         """Returns what `seek` takes: passes finished, batches given of this one, the number that its order is made from."""
@@ -208,6 +213,10 @@ class Stream(Source):
         self._head: Any = None
         self._ahead: list[Any] = []
         self._loader: Any = None
+        self._generators: list[torch.Tensor] | None = None
+
+    def want_rows(self) -> None:
+        self._form.wants_rows = True
 
     def head(self, rows: int | None = None) -> Any:
         """Returns the first batch; it is read once, and kept for the first pass."""
@@ -216,18 +225,24 @@ class Stream(Source):
             try:
                 self._head = self._converted(next(self._running()), 0)
             except StopIteration:
-                raise ValueError(f"There is nothing to train on: {describe(self.source)} gave no batch.") from None
+                raise ValueError(f"There is no data: {describe(self.source)} gave no batch.") from None
             self._ahead.append(self._head)
         return self._head
 
     def position(self) -> dict[str, Any]:
-        """Also holds the user's random streams as they were when the pass began, and the state of a loader that has one."""
+        """Also holds the user's random streams as they were when the pass began, and the state of a loader.
+
+        That is what its own `state_dict` returns, or the states that its generators had when the pass began.
+        """
         found = super().position()
         if self._wanted is None:
             found["streams"] = self._streams if self._number is not None or self._ahead else None
             found["ahead"] = bool(self._ahead)
             if hasattr(self.source, "state_dict"):
                 found["loader"] = self._loader if self._ahead else self.source.state_dict()
+            elif generators := generators_of(self.source):
+                begun = self._number is not None or self._ahead
+                found["generators"] = self._generators if begun else [g.get_state() for g in generators]
         return found
 
     def seek(self, position: dict[str, Any]) -> None:
@@ -248,6 +263,10 @@ class Stream(Source):
             self.source.load_state_dict(at["loader"])
         elif hasattr(self.source, "state_dict"):
             self._loader = self.source.state_dict()
+        generators = generators_of(self.source)
+        for generator, state in zip(generators, at.get("generators") or (), strict=False):
+            generator.set_state(state)
+        self._generators = [g.get_state() for g in generators]
         self._streams = UserStreams()
         self._started = iter(self.source)
 
@@ -291,6 +310,37 @@ class Stream(Source):
 
     def _converted(self, batch: Any, count: int) -> Any:
         return weighted(self._form.check(as_batch(batch), count), self.class_weight)
+
+
+class Again:
+    """What an iterator gives, as often as it is asked: the batches that were taken are kept, and come first each time.
+
+    >>> squares = Again(i * i for i in itertools.count())
+    >>> [list(itertools.islice(squares, 3)) for _ in range(2)]
+    [[0, 1, 4], [0, 1, 4]]
+    """
+
+    def __init__(self, iterator: Iterator[Any]) -> None:
+        self.iterator, self.kept = iterator, list[Any]()
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self.kept
+        for batch in self.iterator:
+            self.kept.append(tree.map_leaves(_copy, batch))
+            yield batch
+
+
+def _copy(value: Any) -> Any:
+    """A copy of an array: a generator may fill the same one again."""
+    return value.clone() if isinstance(value, torch.Tensor) else value.copy() if isinstance(value, np.ndarray) else value
+
+
+def generators_of(source: Any) -> list[torch.Generator]:
+    """Returns the generators that a DataLoader and its samplers were given."""
+    batches = getattr(source, "batch_sampler", None)
+    owners = [source, getattr(source, "sampler", None), batches, getattr(batches, "sampler", None)]
+    found = [g for g in (getattr(o, "generator", None) for o in owners) if isinstance(g, torch.Generator)]
+    return list({id(g): g for g in found}.values())
 
 
 def length_of(source: Any) -> int | None:

@@ -33,7 +33,7 @@ Y = np.arange(96) % 4
 
 @pytest.mark.parametrize("kind", [EarlyStopping, ReduceLROnPlateau])
 def test_a_result_that_is_missing_is_said_once(kind):
-    with pytest.warns(UserWarning) as said:
+    with pytest.warns(UserWarning, match="val_acuracy") as said:
         fit([kind("val_acuracy", mode="max")])
     assert [str(w.message) for w in said if "acuracy" in str(w.message)] == [str(said[0].message)]
 
