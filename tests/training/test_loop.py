@@ -290,6 +290,8 @@ def test_validation_from_a_loader_and_its_frequency():
     history = linear().fit(X, Y, epochs=4, verbose=0, validation_data=loader(), validation_freq=2).history
     assert len(history["loss"]) == 4
     assert len(history["val_loss"]) == 2
+    every = linear().fit(X, Y, epochs=2, verbose=0, validation_data=(X, Y), validation_freq=np.int64(1)).history
+    assert len(every["val_loss"]) == 2
     listed = linear().fit(X, Y, epochs=4, verbose=0, validation_data=(X, Y), validation_freq=[1, 4]).history
     assert len(listed["val_loss"]) == 2
 

@@ -121,6 +121,15 @@ MISTAKES = {
         lambda: compiled().fit(X, CLASSES, batch_size=0),
         "`batch_size` must be a positive integer. Received: batch_size=0",
     ),
+    "validation_freq=0": (
+        lambda: compiled().fit(X, CLASSES, validation_data=(X, CLASSES), validation_freq=0),
+        "`validation_freq` must be a positive integer, or the list of the epochs (from 1) that end with a validation. Received: "
+        "validation_freq=0",
+    ),
+    "validation_freq as string": (
+        lambda: compiled().fit(X, CLASSES, validation_data=(X, CLASSES), validation_freq="1"),
+        "`validation_freq` must be a positive integer, or the list",
+    ),
     "batch_size as float": (lambda: compiled().fit(X, CLASSES, batch_size=2.0), "`batch_size` must be a positive integer"),
     "epochs as string": (
         lambda: compiled().fit(X, CLASSES, epochs="3"),

@@ -1,9 +1,10 @@
-"""Keyword arguments that a function does not take: an error that names the ones it takes, without a frame around the function."""
+"""Arguments that the loops do not take: errors that name what they take, without a frame around the functions."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
+from numbers import Integral
 from typing import Any, TypeVar
 
 from hornbeam.core.errors import unknown_arguments
@@ -36,3 +37,13 @@ def refuse(function: Callable[..., Any], others: Iterable[str]) -> None:
 def names_of(function: Callable[..., Any]) -> list[str]:
     """Returns the names of a function's arguments, without `self`."""
     return [n for n in inspect.signature(function).parameters if n != "self"]
+
+
+def check_frequency(every: Any) -> None:
+    """Raises where `validation_freq` is neither a positive integer nor a list of epochs."""
+    listed = isinstance(every, Container) and not isinstance(every, (str, bytes))
+    if not listed and not (isinstance(every, Integral) and not isinstance(every, bool) and every > 0):
+        raise ValueError(
+            f"`validation_freq` must be a positive integer, or the list of the epochs (from 1) that end with a validation. "
+            f"Received: validation_freq={every!r}"
+        )

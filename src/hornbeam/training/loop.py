@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from functools import partial
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from hornbeam.core.settings import limited_steps, max_epochs
 from hornbeam.core.weights import to_numpy
 from hornbeam.graph import tree
 from hornbeam.training import data, preflight, step
-from hornbeam.training.arguments import refuse, strict
+from hornbeam.training.arguments import check_frequency, refuse, strict
 from hornbeam.training.callbacks import CallbackList, History, ProgbarLogger
 from hornbeam.training.compile import named_in_order
 from hornbeam.training.jit import several, training_stepper
@@ -64,6 +65,7 @@ def fit(
     preflight.check_counts(
         batch_size=batch_size, epochs=epochs or None, steps_per_epoch=steps_per_epoch, validation_steps=validation_steps
     )
+    check_frequency(validation_freq)
     x, y, sample_weight, held_out = divide(
         x, y, sample_weight, validation_split, validation_data, validation_batch_size or batch_size
     )
@@ -287,4 +289,4 @@ def _display(hooks: CallbackList) -> Progress:
 
 
 def _is_due(every: Any, epoch: int) -> bool:
-    return (epoch + 1) % every == 0 if isinstance(every, int) else (epoch + 1) in every
+    return (epoch + 1) % every == 0 if isinstance(every, Integral) else (epoch + 1) in every
