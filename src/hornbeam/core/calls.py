@@ -304,7 +304,8 @@ def _record(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
                 build_from_inputs(layer, args, kwargs)
             node.outputs, node.structure = _outputs(layer, node, args, kwargs)
     except Exception as error:
-        raise errors.explain(error, node) from None
+        errors.explain(error, node)
+        raise
     result = symbolic.emit(node)
     layer.__dict__["_inbound_nodes"].append(node)
     with setting(implicit=True):
@@ -442,8 +443,8 @@ def note(layer: Any, error: Exception, args: Any) -> Exception:
 
 
 def _note_path(error: Exception, known: str) -> None:
-    if not getattr(error, "_placed", False):
-        error._placed = True  # type: ignore[attr-defined]
+    if "_placed" not in error.__dict__:
+        error.__dict__["_placed"] = True
         error.add_note(f"The call that failed is that of {known[0].lower()}{known[1:]}.")
 
 

@@ -20,7 +20,7 @@ from hornbeam.graph.hints import hint
 from hornbeam.graph.node import _PACKAGE, _TORCH, Node, Ref, is_users
 
 _RAISE = dis.opmap["RAISE_VARARGS"]
-_PLAIN = (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError, AttributeError)
+_TORCHS = (RuntimeError, ValueError, IndexError)
 _INFERENCE = _PACKAGE + "graph"
 _GENERATED = ("<hornbeam", "<eval_with_key", "<frozen", "<__")
 _filtering = [True]
@@ -52,11 +52,12 @@ def trim(error: BaseException) -> None:
     """Takes frames of Hornbeam and torch out of an error's traceback, unless that is switched off."""
     if not _filtering[0] or torch.compiler.is_compiling():
         return
+    origin(error)
     kept = [t for t in _trace(error) if not _is_internal(t.tb_frame.f_code.co_filename)]
     chain = None
     for t in reversed(kept):
         chain = types.TracebackType(chain, t.tb_frame, t.tb_lasti, t.tb_lineno)
-    error.__traceback__ = chain
+    error.with_traceback(chain)
 
 
 def boundary(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,49 +85,60 @@ def _trace(error: BaseException) -> Iterator[types.TracebackType]:
         trace = trace.tb_next
 
 
+def origin(error: BaseException) -> str:
+    """Returns who wrote an error's message, "torch", "hornbeam" or "user"; it is kept, since tracebacks are cut later on."""
+    known = error.__dict__.get("_origin")
+    if known is None:
+        known = error.__dict__["_origin"] = _origin(error)
+    return str(known)
+
+
+def _origin(error: BaseException) -> str:
+    trace = list(_trace(error))
+    if not trace:
+        return "user"
+    last = trace[-1]
+    name, code = last.tb_frame.f_code.co_filename, last.tb_frame.f_code.co_code
+    if code[last.tb_lasti] == _RAISE:
+        if name.startswith((_TORCH, _INFERENCE)) and type(error) in _TORCHS:
+            return "torch"
+        return "hornbeam" if name.startswith(_PACKAGE) else "user"
+    if type(error) is IndexError:  # of a tensor, or of a list
+        return "torch" if "imension" in str(error) or "tensor" in str(error) else "user"
+    return "torch" if type(error) in (RuntimeError, NotImplementedError) else "user"
+
+
 def lead(error: Exception, what: str, shapes: str, hint: str = "") -> None:
-    """Puts what failed on which shapes before torch's own message; a message that somebody wrote with `raise` stays as it is."""
-    if type(error) not in _PLAIN or len(error.args) != 1 or not isinstance(error.args[0], str) or not _is_torchs(error):
+    """Puts what failed on which shapes before torch's own message; a message that somebody else wrote stays as it is."""
+    if "_led" in error.__dict__ or origin(error) != "torch" or len(error.args) != 1 or not isinstance(error.args[0], str):
         return
-    error._led = True  # type: ignore[attr-defined]
+    error.__dict__["_led"] = True
     own = error.args[0].strip()
     first, _, rest = own.partition("\n")
     stop = "." if hint and not first.endswith(".") else ""
     error.args = (f"{what} cannot take {shapes}: {first}{stop}{hint}" + (rest and f"\n{rest}"),)
 
 
-def _is_torchs(error: Exception) -> bool:
-    """Whether torch wrote an error's message, and nothing was put before it yet."""
-    trace = list(_trace(error))
-    if not trace or hasattr(error, "_led"):
-        return False
-    last = trace[-1]
-    name = last.tb_frame.f_code.co_filename
-    if name.startswith((_TORCH, _INFERENCE)):
-        return True
-    return last.tb_frame.f_code.co_code[last.tb_lasti] != _RAISE
-
-
-def shapes_of(nest: Any) -> str:
+def shapes_of(nest: Any, batch: int = 0) -> str:
     """Returns the shapes in a call's arguments as words: "shape (2, 3)", "shapes (2, 3) and (4,)"."""
-    found = [str(shape_of(v)) for v in tree.leaves(nest) if shape_of(v) is not None]
+    found = [str(s) for s in _shapes(nest, batch) if s is not None]
     if not found:
         return "what it was given"
     return f"shape {found[0]}" if len(found) == 1 else f"shapes {', '.join(found[:-1])} and {found[-1]}"
 
 
-def _shapes(nest: Any) -> list[tuple[Any, ...] | None]:
-    return [shape_of(v) for v in tree.leaves(nest)]
+def _shapes(nest: Any, batch: int = 0) -> list[tuple[Any, ...] | None]:
+    return [shape_of(v, batch) for v in tree.leaves(nest)]
 
 
-def shape_of(value: Any) -> tuple[Any, ...] | None:
-    """Returns the shape of a tensor or a Ref, or None; an empty batch that stands for any is None in it."""
+def shape_of(value: Any, batch: int = 0) -> tuple[Any, ...] | None:
+    """Returns the shape of a tensor or a Ref, or None; a batch that stands for any, the empty one, is None in it."""
     if type(value) is Ref:
         return None if value.spec.is_number else value.spec.shape
     if not hasattr(value, "shape"):
         return None
     shape = tuple(value.shape)
-    return (None, *shape[1:]) if context.scratch and shape[:1] == (0,) else shape
+    return (None, *shape[1:]) if context.scratch and shape[:1] == (batch,) else shape
 
 
 def title(kind: str, name: str, target: Any) -> str:
@@ -138,11 +150,12 @@ def explain(error: Exception, node: Node) -> Exception:
     """Adds to an error which call failed, on which shapes, from which earlier calls and source lines."""
     target, name, given = node.target, node.name, (node.args, node.kwargs)
     part, taken = innermost(error, target) if node.kind == "module" else (target, None)
+    batch = error.__dict__.get("_batch", 0)
     with setting(scratch=True):
         if part is not target and taken is not None:
             target, name, given = part, f"{name}/{path_of(target, part)}", taken
-        lead(error, title(node.kind, name, target), shapes_of(given), hint(target, _shapes(given), str(error)))
-    error.failure = Failure(node)  # type: ignore[attr-defined]  # the outermost stays: it stands in the user's own graph
+        lead(error, title(node.kind, name, target), shapes_of(given, batch), hint(target, _shapes(given, batch), str(error)))
+    error.__dict__["failure"] = Failure(node)  # the outermost stays: it stands in the user's own graph
     kind = "Layer" if node.kind == "module" else "Function"
     lines = [f"{kind} {node.name!r} was called at {node.where() or 'an unknown line'} on:"]
     lines += [f"  shape {r.spec.shape}, dtype {r.spec.dtype}{made_by(r)}" for r in node.visible_refs()]

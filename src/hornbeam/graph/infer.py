@@ -8,9 +8,11 @@ where that would be work, on meta tensors.
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +20,8 @@ from torch.overrides import TorchFunctionMode
 
 from hornbeam.graph import tree
 from hornbeam.graph.context import context, setting
-from hornbeam.graph.node import Node, Out, Ref, Spec, filled
+from hornbeam.graph.errors import origin
+from hornbeam.graph.node import UNKNOWN_SIZES, Node, Out, Ref, Spec, filled
 
 _SMALL = 1 << 22
 _TORCH = {str(v).removeprefix("torch."): v for v in vars(torch).values() if isinstance(v, torch.dtype)}
@@ -136,12 +139,12 @@ def _infer(call: Callable[..., Any], args: Any, kwargs: Any) -> tuple[list[Spec]
 
     if heavy:
         return _specs([attempt(i, device="meta") for i in range(runs)], (), False)
-    try:
-        results = [attempt(i) for i in range(runs)]
-    except Exception as error:
-        if not varies:
-            return _specs(_on_meta(attempt, error, runs), (), False)
-        two, three, *others = _two_batches(attempt, refs, error, runs)
+    results: list[Any] = []
+    failed = failure_of(lambda: results.extend(attempt(i) for i in range(runs)))
+    if failed is not None and not varies:
+        return _specs(_on_meta(attempt, failed, runs), (), False)
+    if failed is not None:
+        two, three, *others = _two_batches(attempt, refs, failed, runs)
         return _specs([two, *others], (two, three), False)
     odd = any(s.batches is not None for s in refs.values())
     doubtful = varies and any(is_doubtful(r, odd) for r in tree.leaves(results[0]))
@@ -161,22 +164,69 @@ def _on(value: Any, device: str) -> Any:
 
 def _on_meta(attempt: Callable[..., Any], error: Exception, runs: int) -> list[Any]:
     """Runs the call on meta tensors, for one that stand-in values do not suit (a factorization, indices)."""
-    try:
+    with suppress(Exception):
         return [attempt(i, device="meta") for i in range(runs)]
-    except Exception:
-        raise error from None
+    raise error
 
 
 def _two_batches(attempt: Callable[..., Any], refs: dict[Ref, Spec], error: Exception | None, runs: int = 1) -> tuple[Any, ...]:
     """Runs the call on batches of 2 and 3, and on 2 for further samples; really where that is little work, else on meta."""
     size = sum(2 * math.prod(d or 1 for d in s.samples[0]) for s in refs.values() if not s.is_number)
     device = "cpu" if size <= _SMALL else "meta"
-    try:
-        return attempt(0, 2, device), attempt(0, 3, device), *(attempt(i, 2, device) for i in range(1, runs))
-    except Exception as second:
-        if error is not None:
-            raise error from second
+    results: list[Any] = []
+    samples = [(0, 2), (0, 3), *((i, 2) for i in range(1, runs))]
+    failed = failure_of(lambda: results.extend(attempt(i, batch, device) for i, batch in samples))
+    if failed is None:
+        return tuple(results)
+    if error is None:
         return ()
+    raise error if device == "meta" else told_of([failure_of(partial(attempt, *s)) for s in samples], failed)
+
+
+def failure_of(run: Callable[[], Any]) -> Exception | None:
+    """Returns the error that a block raised; to be raised where none is being handled, so that its own cause stays."""
+    try:
+        run()
+    except Exception as error:
+        return error
+    return None
+
+
+def told_of(failures: list[Exception | None], otherwise: Exception) -> Exception:
+    """Returns the error of a batch of 2 with None where its words tell the sizes of stand-ins.
+
+    Args:
+        failures: of batches of 2 and 3, then of a batch of 2 for each further sample.
+        otherwise: the error to be returned where there is none of a batch of 2.
+    """
+    first = failures[0] or otherwise
+    same = [e for e in failures if e is not None and type(e) is type(first)]
+    if failures[0] is None or len(same) < len(failures):
+        return first
+    first.__dict__["_batch"] = 2
+    if origin(first) == "torch" and all(len(e.args) == 1 for e in same):
+        first.args = (_in_general([str(e.args[0]) for e in same]),)
+    notes = [getattr(e, "__notes__", []) for e in same]
+    if notes[0] and len({len(n) for n in notes}) == 1:
+        first.__notes__ = [_in_general(list(texts)) for texts in zip(*notes, strict=True)]
+    return first
+
+
+def _in_general(texts: list[str]) -> str:
+    """A text in which sizes that differ from batch to batch or from sample to sample are None: "(Nonex5 and 4x2)"."""
+    pieces = [re.split(r"(\d+)", t) for t in texts]
+    if any(p[::2] != pieces[0][::2] for p in pieces):
+        return texts[0]
+    return "".join(p[0] if len(set(p)) == 1 else _size([int(d) for d in p]) for p in zip(*pieces, strict=True))
+
+
+def _size(sizes: list[int]) -> str:
+    two, three, *others = sizes
+    by_batch, by_sample = two != three, any(o != two for o in others)
+    (unit, unit_after), after = ((2, 3), three) if by_batch else (UNKNOWN_SIZES, others[0])
+    count = two // unit
+    product = count > 1 and by_batch != by_sample and (count * unit, count * unit_after) == (two, after)
+    return f"{count}*None" if product else "None"
 
 
 def _specs(samples: list[Any], batches: tuple[Any, ...], empty: bool) -> tuple[list[Spec], Any]:

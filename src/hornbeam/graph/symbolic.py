@@ -369,7 +369,8 @@ def record(node: Node, call: Callable[..., Any]) -> Any:
     try:
         node.outputs, node.structure = infer(call, node.args, node.kwargs)
     except Exception as error:
-        raise explain(error, node) from None
+        explain(error, node)
+        raise
     return emit(node)
 
 

@@ -21,7 +21,7 @@ def note_call(model: Any, error: Exception, node: Node, values: dict[Ref, Any]) 
     target = model._child(node.target) if node.kind == "module" else node.target
     held = lambda v: values.get(v) if type(v) is Ref else model._held(v.path) if hasattr(v, "path") else v  # noqa: E731
     given = [v for v in map(held, tree.leaves((node.args, node.kwargs))) if isinstance(v, torch.Tensor)]
-    error.failure = errors.Failure(node, model, [tuple(v.shape) for v in given])  # type: ignore[attr-defined]
+    error.__dict__["failure"] = errors.Failure(node, model, [tuple(v.shape) for v in given])
     if node.kind != "module" or not hasattr(target, "_inbound_nodes"):
         root = context.root if context.root is not None and context.depth > 1 else model
         name = ("" if root is model else errors.path_of(root, model) + "/") + node.name
@@ -52,6 +52,9 @@ def given_wrongly(model: Any, error: Exception, args: Any) -> Exception:
         return error
     sentence = _misfit(model, flat) or _uneven(model, flat)
     if not sentence:
+        return error
+    if errors.origin(error) == "user":
+        error.add_note(sentence)
         return error
     own = getattr(error, "_own_words", None) or str(error).strip()
     made: Any = InputMisfit() if type(error) is RuntimeError else error
