@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from functools import partial
 
 import pytest
 import torch
@@ -116,3 +117,37 @@ class Guarded(layers.Layer):
 def test_a_guard_inside_a_layer_is_said_to_be_frozen():
     source = around(Guarded()).to_source()
     assert "A recording froze what the original does where it looks at values of tensors:\n- test_eject_modules" in source
+
+
+def mixed(*parts):
+    policy = {"dtype": "mixed_bfloat16"}
+    return keras.Sequential([keras.Input((4,)), *(part(**({} if part.keywords.get("dtype") else policy)) for part in parts)])
+
+
+MIXED = {
+    "batch normalization": lambda: mixed(
+        partial(layers.Reshape, (2, 2, 1)), partial(layers.Conv2D, 3, 2), partial(layers.BatchNormalization)),
+    "a head in float32": lambda: mixed(partial(layers.Dense, 64), partial(layers.Dense, 3, dtype="float32")),
+    "a layer in float64": lambda: mixed(
+        partial(layers.Dense, 4), partial(layers.Dense, 3, dtype="float64"), partial(layers.Dense, 2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_mixed_precision(name):
+    model, x = MIXED[name](), torch.randn(6, 4)
+    made = run(model.to_source())["load"](model.state_dict())
+    for training in (False, True):
+        ours, theirs = made.train(training)(x), model(x, training=training)
+        assert ours.dtype is theirs.dtype
+        assert_same(ours, theirs, rtol=0.02, atol=0.01)
+    for mine, weight in zip(made.state_dict().values(), model.state_dict().values(), strict=True):
+        assert_same(mine, weight.detach(), rtol=0.02, atol=0.01)
+
+
+def test_a_head_in_float32_is_exact():
+    model, x = MIXED["a head in float32"](), torch.randn(6, 4)
+    made = run(model.to_source())["load"](model.state_dict())
+    hidden = made.dense(x)
+    assert_same(made.dense_1(hidden.float()), model.layers[-1](hidden.float()))
+    assert "precisely(torch.float32, self.dense_1, x)" in model.to_source()

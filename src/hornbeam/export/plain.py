@@ -132,7 +132,7 @@ class BatchNormalization(nn.Module):
         x = x.movedim(self.axis, -1)
         mean, variance = self.moving_mean, self.moving_variance
         if self.training and not self.frozen:
-            seen = x.flatten(0, -2) if mask is None else x[mask]
+            seen = (x.flatten(0, -2) if mask is None else x[mask]).to(mean.dtype)
             mean, variance = seen.mean(0), seen.var(0, unbiased=False)
             if len(seen):
                 with torch.no_grad():
@@ -237,6 +237,20 @@ class RNN(nn.Module):
             outputs.append(output)
         y = torch.stack(outputs, 1) if self.return_sequences else outputs[-1]
         return (y, *states)
+
+
+def precisely(dtype, module, *inputs, **options):
+    """Calls a module outside autocast, with its floats in one type."""
+
+    def cast(x):
+        if isinstance(x, (list, tuple)):
+            return [cast(part) for part in x]
+        floats = isinstance(x, torch.Tensor) and x.is_floating_point()
+        return x.to(dtype) if floats else x
+
+    first = inputs[0][0] if isinstance(inputs[0], (list, tuple)) else inputs[0]
+    with torch.autocast(first.device.type, enabled=False):
+        return module(*map(cast, inputs), **{k: cast(v) for k, v in options.items()})
 
 
 def choose(keep, new, old):

@@ -252,7 +252,7 @@ class ModuleClass:
             if node.kind == "module":
                 self.calls.setdefault(node.target, []).append(node)
         self.body = TorchBody(writer.file.objects, view, self.calls, writer.note)
-        self.body.casts = writer.half is None
+        self.body.half, self.body.plain = writer.half, writer.plain
 
     def define(self, wanted: str, forward: bool = True) -> str:
         """Writes the class and returns its name."""

@@ -95,12 +95,28 @@ class TorchBody(Body):
         return as_operator(function, args)
 
     def _callee(self, node: Node) -> Code:
+        if self.half is not None and _is_full(self.view.child(node.target)):
+            return ("precisely",)
         return (access("self", self.view.module, node.target),)
+
+    half: str | None = None
+    plain: Callable[[str], None]
+
+    def placed(self, node: Node, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The arguments of a call: that of a layer of full precision in a model of mixed precision goes around autocast."""
+        if node.kind != "module" or self.half is None or not _is_full(child := self.view.child(node.target)):
+            return args, kwargs
+        self.plain("precisely")
+        self.objects.need("torch")
+        kind = child.compute_dtype if isinstance(child, Layer) else "float32"
+        return (_Plain(f"torch.{kind}"), _Plain(access("self", self.view.module, node.target)), *args), kwargs
 
     def take(self, value: Any) -> Code:
         """Returns the expression of an argument."""
         if type(value) is Ref:
             return super().take(self.resolve(value))
+        if type(value) is _Plain:
+            return (value.text,)
         if type(value) is _Cast:
             return code(super().take(self.resolve(value.ref)), f".to(torch.{value.dtype})")
         if type(value) is ByMode:
@@ -133,7 +149,7 @@ class TorchBody(Body):
             return
         child = self.view.child(node.target)
         kwargs = _without_training(node)
-        if _can_be_inlined(child):
+        if _can_be_inlined(child) and not (self.half is not None and _is_full(child)):
             try:
                 self._splice_call(node, child, kwargs)
                 self.inlined[node.target] = True
@@ -162,13 +178,14 @@ class TorchBody(Body):
 
     def _cast(self, child: Any, args: Any) -> Any:
         """The arguments of a layer as it takes them: floats in the type in which it computes."""
-        if not self.casts or not isinstance(child, Layer) or not child.autocast or getattr(child, "graph", None) is not None:
+        if not isinstance(child, Layer) or not child.autocast or getattr(child, "graph", None) is not None:
             return args
         kind = child.compute_dtype
-        wrong = lambda v: type(v) is Ref and "float" in v.spec.dtype and v.spec.dtype != kind  # noqa: E731
+        by_autocast = () if self.half is None else ("float32", "float16", "bfloat16")
+        wrong = lambda v: (  # noqa: E731
+            type(v) is Ref and "float" in v.spec.dtype and v.spec.dtype != kind and v.spec.dtype not in by_autocast
+        )
         return tree.map_leaves(lambda v: _Cast(v, kind) if wrong(v) else v, args)
-
-    casts = True
 
     def _activate(self, raw: Node, node: Node, activation: Any) -> None:
         x = SymbolicTensor(raw.outputs[0].shape, raw.outputs[0].dtype)
@@ -237,6 +254,19 @@ class _Cast:
 
     def __init__(self, ref: Ref, dtype: str) -> None:
         self.ref, self.dtype = ref, dtype
+
+
+class _Plain:
+    """An argument that is spelled already."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+
+def _is_full(child: Any) -> bool:
+    """Whether nothing in a layer computes in mixed precision."""
+    mixed = any(isinstance(m, Layer) and m.dtype_policy.name.startswith("mixed_") for m in child.modules())
+    return not mixed and getattr(child, "graph", None) is None
 
 
 class _NotInline(Exception):
