@@ -462,6 +462,17 @@ def test_a_masked_array_without_masked_values_is_a_plain_one():
     assert np.array_equal(as_tensor(np.ma.array(X)), X)
 
 
+def test_complex_numbers_stay_complex():
+    x = X.astype("complex64") * 1j
+    one = keras.Sequential([keras.Input((3,), dtype="complex64"), keras.layers.Lambda(torch.abs), keras.layers.Dense(1)])
+    one.compile("sgd", "mse")
+    one.fit(x, Y, verbose=0)
+    np.testing.assert_allclose(one.predict(x, verbose=0), one.predict(np.abs(x).astype("complex64"), verbose=0), rtol=1e-6)
+    for call in (lambda: model().fit(x, Y, verbose=0), lambda: model().predict(x, verbose=0), lambda: model()(torch.tensor(x))):
+        with pytest.raises(ValueError, match=r"takes float32 for its input .* complex numbers lose their imaginary part"):
+            call()
+
+
 def test_halves_and_bytes_keep_their_values():
     assert as_tensor(np.array([[1.5]], "float16")).dtype is torch.float32
     assert as_tensor(np.array([200], "uint8")).tolist() == [200]

@@ -189,6 +189,12 @@ class GraphModel(Model):
         elif len(x.shape) == len(shape) - 1 and shape[-1] == 1:
             fitted = torch.unsqueeze(fitted, -1)
         if isinstance(x, torch.Tensor) and not x.is_floating_point() and ref.spec.dtype.startswith(("float", "bfloat")):
+            if x.is_complex():
+                raise ValueError(
+                    f"Model {self.name!r} takes {ref.spec.dtype} for its input {ref.node.name!r}, for which complex numbers lose "
+                    f"their imaginary part. Pass their real part or absolute value, or declare Input(dtype='complex64'). "
+                    f"Received: {describe(x)}"
+                )
             fitted = fitted.to(self._compute)
         return fitted if fitted is x else calls.keep_mask(fitted, x)
 
