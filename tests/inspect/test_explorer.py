@@ -507,6 +507,35 @@ def test_boxes_neither_overlap_nor_leave_their_group(open_page: Any) -> None:
             assert other == me or its != parent or x1 <= a0 or a1 <= x0 or y1 <= b0 or b1 <= y0
 
 
+def branches(count: int) -> Explorer:
+    x = keras.Input((8,))
+    ways = [layers.ReLU(name=f"relu_{n}")(layers.Dense(4, name=f"dense_{n}")(x)) for n in range(count)]
+    return keras.Model(x, layers.Dense(2, name="end")(layers.Concatenate(name="join")(ways))).explore(cost=False)
+
+
+@pytest.mark.parametrize("count", [24, 300])
+def test_many_branches_stand_in_several_rows(open_page: Any, count: int) -> None:
+    tab = open_page(branches(count))
+    tab("explorer.every(true)")
+    wide_, high = tab("[explorer.root.w, explorer.root.h]")
+    assert 0.4 < wide_ / high < 4
+    leaves = tab("explorer.boxes.filter(b => !b.kids).map(b => [b.name, b.x, b.y, b.x + b.w, b.y + b.h])")
+    assert len(leaves) == 2 * count + 3
+    for n, (_, x0, y0, x1, y1) in enumerate(leaves):
+        assert all(x1 <= a0 or a1 <= x0 or y1 <= b0 or b1 <= y0 for _, a0, b0, a1, b1 in leaves[n + 1 :])
+    if count == 24:
+        place = {name: ((x0 + x1) / 2, y0) for name, x0, y0, x1, _ in leaves}
+        assert len({round(place[f"dense_{n}"][1]) for n in range(count)}) > 2
+        for n in range(count):
+            assert place[f"dense_{n}"][0] == pytest.approx(place[f"relu_{n}"][0], abs=1)
+            assert place["join"][1] > place[f"relu_{n}"][1] > place[f"dense_{n}"][1]
+
+
+def test_a_few_branches_stand_side_by_side(open_page: Any) -> None:
+    tab = open_page(branches(8))
+    assert len(set(tab("explorer.boxes.filter(b => b.name.startsWith('dense')).map(b => Math.round(b.y))"))) == 1
+
+
 def test_chains_stand_straight_and_rows_of_groups_do_not_drift(open_page: Any) -> None:
     tab = open_page(nested().explore(cost=False))
     tab("explorer.every(true)")

@@ -171,8 +171,8 @@ function fitView(whole = true) {                               // all of it, or 
   ask();
 }
 function centre(i) {
-  const k = Math.max(view.k, .7);
-  view = {k, x: i.x + i.w / 2 - canvas.clientWidth / 2 / k, y: i.y + Math.min(i.h / 2, 120 / k) - canvas.clientHeight / 2 / k};
+  const k = Math.max(view.k, .7), over = $("about").offsetParent ? $("details").offsetHeight : 0;   // a panel over the picture
+  view = {k, x: i.x + i.w / 2 - canvas.clientWidth / 2 / k, y: i.y + Math.min(i.h / 2, 120 / k) - (canvas.clientHeight - over) / 2 / k};
   ask();
 }
 function zoom(factor, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
@@ -205,7 +205,7 @@ function pick(e) {
 }
 
 // ---------------------------------------------------------------- side panels
-const link = (i, more = "") => el("button", {class: "link", onclick: () => { reveal(i); drawer("details"); }}, path(i), el("small", {}, more));
+const link = (i, more = "") => el("button", {class: "link", onclick: () => { drawer("details"); reveal(i); }}, path(i), el("small", {}, more));
 function details() {
   const to = $("details"), i = selected || root, metric = Math.max(WEIGHTS, colour), rows = el("dl");
   const row = (k, ...v) => rows.append(el("dt", {}, k), el("dd", {}, ...v));

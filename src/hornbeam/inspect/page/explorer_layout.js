@@ -1,7 +1,7 @@
 // The items of a model (calls and groups), and where they go. dagre (the global) lays out one group at a time, equal groups once.
 "use strict";
 const explorerModel = (data, measure) => {
-  const ROW = 42, LOW = 28, PAD = 16, HEAD = 26, FOOT = 18, GAP = 36, MERGE = 6;
+  const ROW = 42, LOW = 28, PAD = 16, HEAD = 26, FOOT = 18, GAP = 36, MERGE = 6, MOST = 8;
   const note = i => i < 0 ? null : data.table[i];
 
   // ---- items: the model, its groups, its calls
@@ -92,7 +92,14 @@ const explorerModel = (data, measure) => {
     sizes.forEach((s, n) => G.setNode("k" + n, {width: s.w, height: s.h}));
     for (let n = 0; n < ins; n++) G.setNode("i" + n, {width: 8, height: 0});
     for (let n = 0; n < outs; n++) G.setNode("o" + n, {width: 8, height: 0});
-    ends.forEach(([a, b], n) => G.setEdge(a, b, {weight: 8}, "e" + n));
+    const [above, cells] = wrapped(sizes, inner), cell = name => name[0] === "k" ? cells.get(+name.slice(1)) : undefined;
+    const routes = ends.map(([a, b]) => {                      // past the other branches of a column a line runs beside them
+      const from = cell(a), to = cell(b), out = from !== to && !(from && to && from.branch === to.branch);
+      return [out && from && !from.last ? from.column : null, out && to && !to.first ? to.column : null];
+    });
+    const proxies = ends.map(([a, b], n) => [routes[n][0] ? "k" + routes[n][0].bottom : a, routes[n][1] ? "k" + routes[n][1].top : b]);
+    proxies.forEach(([a, b], n) => G.setEdge(a, b, {weight: 8}, "e" + n));
+    above.forEach(([a, b], n) => G.setEdge("k" + a, "k" + b, {weight: 8}, "w" + n));
     const hold = (a, b) => { if (!pairs.has(a + b)) G.setEdge(a, b, {weight: 1}, "hold"); };   // ports stay on the border
     sizes.forEach((_, k) => {
       if (!fed.has(k)) for (let n = 0; n < ins; n++) hold("i" + n, "k" + k);
@@ -107,10 +114,20 @@ const explorerModel = (data, measure) => {
     };
     for (const name of G.nodes()) { const y = G.node(name).y; if (!row(y)) rows.set(Math.round(y), {y: y + top, h: 0, marks: []}); }
     const nodes = new Map(G.nodes().map(name => { const v = G.node(name); return [name, mark(v.x, v.y, v.width, v.height, true)]; }));
-    const lines = ends.map(([a, b], n) => [nodes.get(a),
-      ...G.edge(a, b, "e" + n).points.slice(1, -1).filter(p => row(p.y)).map(p => mark(p.x, p.y, 2, 0, false)), nodes.get(b)]);
+    const heights = [...rows.keys()].sort((p, q) => p - q), lanes = new Map();
+    const beside = (column, side, y0, y1) => heights.filter(y => y > y0 && y < y1).map(y => {
+      const at = column.kids.find(k => Math.round(G.node("k" + k).y) === y) ?? column.top, key = [column.top, side, y].join();
+      if (!lanes.has(key)) lanes.set(key, mark(G.node("k" + at).x + side * (sizes[at].w / 2 + 6), y, 2, 0, false));
+      return lanes.get(key);
+    });
+    const lines = ends.map(([a, b], n) => {
+      const [p, q] = proxies[n], [out, into] = routes[n], y = name => Math.round(G.node(name).y);
+      return [nodes.get(a), ...(out ? beside(out, 1, y(a), y(p) + 1) : []),
+        ...G.edge(p, q, "e" + n).points.slice(1, -1).filter(v => row(v.y)).map(v => mark(v.x, v.y, 2, 0, false)),
+        ...(into ? beside(into, -1, y(q) - 1, y(b)) : []), nodes.get(b)];
+    });
     if (backwards([...rows.values()])) for (const r of rows.values()) for (const e of r.marks) e.x = -e.x;
-    columns([...rows.values()], lines, ends);
+    columns([...rows.values()], lines, ends, above.map(pair => pair.map(k => nodes.get("k" + k))));
     const marks = [...rows.values()].flatMap(r => r.marks), left = Math.min(...marks.map(e => e.x - e.w / 2)) - PAD;
     const w = Math.max(...marks.map(e => e.x + e.w / 2)) + PAD - left, h = G.graph().height + top + (outs ? FOOT - GAP : PAD);
     const all = lines.map(l => l.map(e => ({x: e.x - left, a: Math.min(h, e.row.y - e.row.h), b: Math.min(h, e.row.y + e.row.h)})));
@@ -120,6 +137,49 @@ const explorerModel = (data, measure) => {
       kid: sizes.map((s, n) => { const e = nodes.get("k" + n); return [e.x - left - s.w / 2, e.row.y - s.h / 2]; })};
   }
 
+  // ---- many branches side by side stand in several rows: each branch below the one that is so many places before it
+  function wrapped(sizes, inner) {
+    const degree = [0, 0].map(() => sizes.map(() => 0)), home = sizes.map((_, n) => n), above = [];
+    const pairs = distinct(inner.map(([a, b]) => a + "," + b)).map(t => t.split(",").map(Number));
+    for (const [a, b] of pairs) { degree[0][a]++; degree[1][b]++; }
+    const hub = n => degree[0][n] > MOST || degree[1][n] > MOST, find = n => home[n] === n ? n : (home[n] = find(home[n]));
+    for (const [a, b] of pairs) if (!hub(a) && !hub(b)) home[find(b)] = find(a);
+    const gather = () => { const all = new Map(); sizes.forEach((_, n) => { const b = find(n); all.set(b, [...all.get(b) || [], n]); }); return all; };
+    let circle = false;                                        // branches that are tangled stay as they are
+    const ranked = (all, home) => {                            // those that do not depend on one another, by the longest way to them
+      const rank = new Map(), busy = new Set(), before = new Map([...all.keys()].map(b => [b, new Set()])), found = new Map();
+      for (const [a, b] of pairs) if (home(a) !== home(b)) before.get(home(b)).add(home(a));
+      const visit = b => {
+        if (busy.has(b)) circle = true;
+        if (circle || rank.has(b)) return rank.get(b) || 0;
+        busy.add(b); rank.set(b, Math.max(-1, ...[...before.get(b)].map(visit)) + 1); busy.delete(b);
+        return rank.get(b);
+      };
+      for (const b of all.keys()) found.set(visit(b), [...found.get(visit(b)) || [], all.get(b)]);
+      return found;
+    };
+    const single = ranked(new Map(sizes.map((_, n) => [n, [n]])), n => n);
+    for (const b of gather().values()) {                       // a branch that is wide itself is none
+      const own = new Set(b);
+      if ([...single.values()].some(row => row.filter(([n]) => own.has(n)).length > MOST)) for (const n of b) home[n] = n;
+    }
+    const ranks = ranked(gather(), find);
+    const ends = (branch, side) => branch.filter(n => !pairs.some(p => p[side] === n && find(p[1 - side]) === find(n)));
+    const cells = new Map();
+    if (!circle) for (const row of ranks.values()) if (row.length > MOST) {
+      const high = Math.max(...row.map(b => b.reduce((sum, n) => sum + sizes[n].h + GAP, 0))), wide = Math.max(...row.flat().map(n => sizes[n].w)) + 56;
+      const many = Math.max(4, Math.ceil(Math.sqrt(row.length * 1.6 * high / wide))), columns = row.slice(0, many).map(() => ({kids: []}));
+      row.forEach((b, n) => {
+        const column = columns[n % many], heads = ends(b, 1), tails = ends(b, 0);
+        if (n < many) column.top = heads[0]; else above.push([column.bottom, heads[0]]);
+        column.bottom = tails[0]; column.kids.push(...b);
+        for (const k of b) cells.set(k, {column, branch: b});
+      });
+    }
+    for (const c of cells.values()) { c.first = c.branch.includes(c.column.top); c.last = c.branch.includes(c.column.bottom); }
+    return [above, cells];
+  }
+
   function backwards(rows) {                                   // whether neighbours stand against the running order
     let turned = 0;
     for (const {marks} of rows) marks.forEach((a, n) => { for (const b of marks.slice(n + 1)) if (a.box && b.box) turned += b.x < a.x ? 1 : -1; });
@@ -127,17 +187,19 @@ const explorerModel = (data, measure) => {
   }
 
   // ---- columns: what runs on alone stands straight below what it comes from, the rest in the middle of its neighbours
-  function columns(rows, lines, ends) {
+  function columns(rows, lines, ends, straight) {
     const links = [], inputs = new Map();
     for (const l of lines) inputs.set(l[l.length - 1], (inputs.get(l[l.length - 1]) || 0) + 1);
     lines.forEach((l, at) => {
       for (let n = 1; n < l.length; n++) {
         const a = l[n - 1], b = l[n], branch = l.length === 2 || inputs.get(l[l.length - 1]) === 1;
         const shift = (n === 1 ? ends[at][2] : 0) - (n === l.length - 1 ? ends[at][3] : 0);
+        if (!a.box && !b.box && a.down.some(o => o.b === b)) continue;   // lines side by side in one lane
         const link = {a, b, shift, weight: !a.box && !b.box ? 16 : branch ? 8 : 1};
         links.push(link); a.down.push(link); b.up.push(link);
       }
     });
+    for (const [a, b] of straight) { const link = {a, b, shift: 0, weight: 32}; links.push(link); a.down.push(link); b.up.push(link); }
     for (const r of rows) { r.marks.sort((a, b) => a.x - b.x); r.marks.forEach((e, n) => { e.at = n; }); r.along = []; }
     const chosen = (list, link, end) => {                      // the heaviest of a box's links, of an odd number of such the middle one
       const like = list.filter(l => l.weight >= link.weight).sort((p, q) => p[end].at - q[end].at);
