@@ -15,6 +15,7 @@ from hornbeam.callbacks import History
 from hornbeam.inspect.history import plot_history, series_of, spread, summary_html, summary_text
 from hornbeam.inspect.history_scene import BAD, HEIGHT, WIDTH, Curve, Scale, epoch_ticks, round_step, value_text
 from hornbeam.inspect.plot_scene import Path, Rectangle, Text, bounds
+from hornbeam.inspect.plot_text import measure
 from hornbeam.layers import Dense, Input
 from hornbeam.models import Sequential
 
@@ -45,7 +46,7 @@ def test_all_marks_lie_in_their_panels(run):
     chart = plot_history(RUNS[run])
     x, y, width, height = bounds(chart.marks)
     assert all(map(math.isfinite, (x, y, width, height)))
-    assert width <= 4 * (WIDTH + 80) + 40
+    assert width <= 4 * (WIDTH + 95) + 40
     ElementTree.fromstring(chart.svg)
     numbers = [v for m in chart.marks if isinstance(m, Path) for op in m.ops for v in op[1:]]
     assert all(map(math.isfinite, numbers))
@@ -265,3 +266,16 @@ def test_round_steps(about, step):
 
 def test_curves_know_their_numbers():
     assert Curve("train", "#000", [(1, NAN), (2, 1.0), (3, INF)]).finite == [(2, 1.0)]
+
+
+@pytest.mark.parametrize("values", [[8e5, 5e5, 3e5], [-8e5, 1.0, 3e5], [1e-9, 4e-9, 9e-9], [-1.5e9, 2e9, 3e9]])
+def test_labels_keep_away_from_the_card_and_the_ring(values: list[float]):
+    marks = plot_history({"loss": values}).marks
+    card = max((m for m in marks if isinstance(m, Rectangle)), key=lambda m: m.width * m.height)
+    ring = next(m for m in marks if isinstance(m, Rectangle) and m.width == 9)
+    field = min(op[1] for m in marks if isinstance(m, Path) for op in m.ops)
+    labels = [m for m in marks if isinstance(m, Text) and m.anchor == "start" and m.size == 9.5]
+    assert len(labels) > 1
+    for label in labels:
+        assert label.x >= card.x + 5
+        assert label.x + measure(label.text, label.size) <= min(field, ring.x) - 3

@@ -494,6 +494,15 @@ def test_names_are_escaped(name: str, tmp_path: Path):
         picture.save(tmp_path / f"model.{kind}")
 
 
+def test_names_in_other_alphabets_ask_for_a_font_without_serifs():
+    inputs = keras.Input((4,), name="вход")
+    picture = drawn(keras.Model(inputs, layers.Dense(3, name="latin")(inputs)), show_layer_names=True)
+    fonts = {t.text: t.get("font-family") for t in ElementTree.fromstring(picture.svg).iter(f"{SVG}text")}
+    assert fonts["вход"].startswith("'Segoe UI'")
+    assert fonts["вход"].endswith("sans-serif")
+    assert fonts["latin"] is None
+
+
 def test_dot_names_stay_in_their_quotes():
     inputs = keras.Input((4,))
     text = model_to_dot(keras.Model(inputs, layers.Dense(3, name=HOSTILE[-1])(inputs)))

@@ -15,7 +15,7 @@ from hornbeam.inspect.plot_text import clean, elide, measure
 TRAIN, VALIDATION, RATE, BAD = "#3b82c4", "#d9803c", "#7c6ad6", "#c2410c"
 GRID, AXIS = "#e8edf4", "#c3cddb"
 WIDTH, HEIGHT = 300.0, 168.0  # of the field in which curves lie
-LEFT, TOP, RIGHT, LOW = 46.0, 40.0, 14.0, 34.0  # room around it
+LEFT, TOP, RIGHT, LOW = 64.0, 40.0, 14.0, 34.0  # room around it
 GAP = 14.0
 DOTTED = 40  # points up to which each one is a dot
 
@@ -174,7 +174,7 @@ def _axes(
     for value, text in values:
         y = down(value)
         marks.append(Path([("M", left, y), ("L", left + WIDTH, y)], None, GRID, 1))
-        marks.append(Text(left - 6 - measure(text, 9.5), y + 3.4, text, 9.5, False, QUIET, "start"))
+        marks.append(Text(left - 11 - measure(text, 9.5), y + 3.4, text, 9.5, False, QUIET, "start"))
     marks.append(Path([("M", left, top + HEIGHT), ("L", left + WIDTH, top + HEIGHT)], None, AXIS, 1))
     for place, text in ticks:
         x = across(place)

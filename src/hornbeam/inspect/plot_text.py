@@ -12,6 +12,10 @@ from hornbeam.core.card import clean as clean
 
 FONTS = {bold: Path(__file__).parent / "fonts" / f"Inter-{'SemiBold' if bold else 'Regular'}.ttf" for bold in (False, True)}
 FAMILIES = "Inter, 'Segoe UI', 'Helvetica Neue', Helvetica, Arial, 'Liberation Sans', sans-serif"
+OTHERS = (  # for texts that the package's own font does not cover; the first that is installed is taken
+    "'Segoe UI', 'Helvetica Neue', 'Noto Sans', 'DejaVu Sans', 'Liberation Sans', Arial, 'Noto Sans CJK SC', 'Microsoft YaHei', "
+    "'PingFang SC', sans-serif"
+)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ from typing import Any
 
 from hornbeam.inspect.plot_libraries import library
 from hornbeam.inspect.plot_scene import Label, Mark, Path, Rectangle, Text, bounds
-from hornbeam.inspect.plot_text import FAMILIES, FONTS, covered, measure
+from hornbeam.inspect.plot_text import FAMILIES, FONTS, OTHERS, covered, measure
 
 LARGEST_PNG = 50e6  # pixels
 LARGEST_PAGE = 14000.0  # points: a PDF page ends at 14,400
@@ -98,6 +98,7 @@ def _element(mark: Mark) -> str:
     if isinstance(mark, Text):
         weight = ' font-weight="600"' if mark.bold else ""
         anchor = ' text-anchor="middle"' if mark.anchor == "middle" else ""
+        anchor += "" if covered(mark.text) else f' font-family="{OTHERS}"'
         head = f'<text x="{_n(mark.x)}" y="{_n(mark.y)}" font-size="{mark.size:g}" fill="{mark.colour}"{weight}{anchor}>'
         return f"{head}{escape(mark.text)}</text>"
     stroke = f' stroke="{mark.stroke}" stroke-width="{mark.line:g}"' if mark.stroke else ""
