@@ -182,6 +182,57 @@ def test_a_two_layer_lstm_by_hand() -> None:
     assert all(w._lazy for w in weights_of(model))  # 36 million weights, none of them made
 
 
+# -- quantized modules: one byte for a weight, four for a bias
+
+
+@pytest.mark.skipif(len(torch.backends.quantized.supported_engines) < 2, reason="this torch has no quantized kernels")
+@pytest.mark.filterwarnings("ignore")
+def test_quantized_modules() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.lstm, self.gru = nn.Linear(D, 4), nn.LSTM(4, U, 2), nn.GRU(U, U, bidirectional=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.gru(self.lstm(torch.relu(self.linear(x)))[0])[0]
+
+    net = torch.ao.quantization.quantize_dynamic(Net(), {nn.Linear, nn.LSTM, nn.GRU})
+    cost = cost_of(net, (None, S, D), batch_size=B)
+    assert cost.of(net.linear).macs_forward == B * S * D * 4
+    assert cost.of(net.lstm).macs_forward == B * S * 4 * (4 * U + U * U + 2 * U * U)
+    assert cost.of(net.gru).macs_forward == B * S * 3 * 2 * (U * U + U * U)
+    assert (cost.of(net.linear).params, cost.of(net.linear).weight_bytes) == (D * 4 + 4, D * 4 + 4 * FLOAT)
+    lstm, gru = 4 * U * (4 + U) + 4 * U * 2 * U, 2 * 3 * U * 2 * U
+    assert cost.of(net.lstm).weight_bytes == lstm + 2 * 2 * 4 * U * FLOAT
+    assert cost.of(net.gru).weight_bytes == gru + 2 * 2 * 3 * U * FLOAT
+    assert cost.peak_bytes > cost.weight_bytes == sum(c.weight_bytes for c in cost.calls_made if c.depth == 0)
+    assert cost.notes == []
+
+
+def test_kernels_that_are_not_known_are_said() -> None:
+    @torch.library.custom_op("hornbeam_test::attend", mutates_args=())
+    def attend(x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+    attend.register_fake(torch.empty_like)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Attend()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.inner(x) + 1
+
+    class Attend(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return attend(x)
+
+    assert cost_of(Net(), (None, D)).notes == [
+        "The multiply-adds of kernels that are not known are not counted: hornbeam_test::attend in 'inner'."
+    ]
+
+
 # -- attention: projections of D to H heads of E and back; scores and weighted sums of S x S x E for each head
 
 
@@ -581,6 +632,35 @@ def test_the_largest_batch_is_the_last_that_fits(memory: Any) -> None:
 
 def test_where_not_one_sample_fits() -> None:
     assert cost_of(nn.Linear(1000, 1000), (None, 1000)).largest_batch("1 MB") == 0
+
+
+def test_the_largest_batch_of_a_model_that_looks_at_values_is_extrapolated() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Linear(256, 256)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            sizes.append(len(x))
+            y = self.first(x)
+            return y.relu() if y.sum() > 1e9 else y.tanh()
+
+    class Plain(Net):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.first(x).tanh()
+
+    sizes: list[int] = []
+    cost = cost_of(Net(), (None, 256))
+    found = cost.largest_batch("100 MB")
+    assert found == pytest.approx(cost_of(Plain(), (None, 256)).largest_batch("100 MB"), rel=0.05)
+    assert max(sizes) < found / 16
+    assert "extrapolated from batches of" in cost.notes[-1]
+    cost.largest_batch("100 MB")
+    assert sum("extrapolated" in note for note in cost.notes) == 1
+    assert cost.largest_batch("1 KB") == 0
+    sizes.clear()
+    assert 1 <= cost.largest_batch(cost.peak_bytes + 5 * 1024) <= 4
+    assert max(sizes) <= 4
 
 
 # -- how it shows

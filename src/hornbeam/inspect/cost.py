@@ -17,6 +17,7 @@ from hornbeam.graph.node import Node, Ref, Spec
 from hornbeam.inspect.cost_frames import Work
 from hornbeam.inspect.cost_loss import NoLoss, losses_for, squares
 from hornbeam.inspect.cost_optimizer import UNKNOWABLE
+from hornbeam.inspect.cost_packed import packed_objects
 from hornbeam.inspect.cost_run import StepRun, run_step
 from hornbeam.inspect.cost_stand_ins import parameters, sizes_of
 from hornbeam.inspect.given import arguments_of, graph_for
@@ -107,6 +108,7 @@ class Cost(CallCost):
     _model: Any = field(default=None, repr=False)
     _known: dict[Any, list[CallCost]] = field(default_factory=dict, repr=False)
     _again: Callable[[int], Cost] | None = field(default=None, repr=False)
+    _looks: bool = field(default=False, repr=False)
 
     def of(self, call: Row | Node | nn.Module, owner: nn.Module | None = None, number: int | None = None) -> CallCost:
         """Returns the cost of a row of the summary, of a node of a graph, or of all calls of a layer.
@@ -146,6 +148,8 @@ class Cost(CallCost):
     def largest_batch(self, memory: int | float | str) -> int:
         """Returns the largest batch with which the peak stays within a memory; 0 where not even one sample fits.
 
+        For a model whose Python looks at values it is extrapolated from small batches, and a note says so.
+
         Args:
             memory: bytes, or text such as "8 GB" (powers of 1024).
 
@@ -163,6 +167,8 @@ class Cost(CallCost):
 
         if peak(1) > limit:
             return 0
+        if self._looks:
+            return self._extrapolated(peak, limit)
         low, high = 1, 2
         while peak(high) <= limit:
             low = high
@@ -181,6 +187,20 @@ class Cost(CallCost):
             else:
                 high = middle
         return low
+
+    def _extrapolated(self, peak: Callable[[int], int], limit: int) -> int:
+        """The largest batch by the growth between two small ones, for runs that really take the memory: far from the limit.
+
+        They are large enough for activations to outweigh weights and gradients, where memory allows.
+        """
+        low, high = 2, 4
+        while peak(high) < 4 * peak(1) and 4 * peak(high) <= limit and high < 1 << 20:
+            low, high = high, 2 * high
+        told = f"The largest batch was extrapolated from batches of {low} and {high}, which really ran."
+        self.notes += [told] if told not in self.notes else []
+        if peak(high) <= peak(low):
+            raise ValueError(f"largest_batch: memory does not grow with the batch of {self.name!r}; any batch fits.")
+        return max(1, int(low + (limit - peak(low)) * (high - low) / (peak(high) - peak(low))))
 
     def __str__(self) -> str:
         from hornbeam.inspect import columns  # which needs this module
@@ -265,6 +285,7 @@ def _cost(module: nn.Module, args: Any, kwargs: Any, batch: int, training: bool,
         made.notes.append("This is the cost of 2 samples: torch's batch normalization cannot train on one.")
         return made
     made = Cost(run.root.name, type(module).__name__, batch_size=batch, training=training)
+    made._looks = run.real
     made._model, made.input_bytes = module, run.input_bytes
     made.notes = [*notes, *_guessed_sizes(args, kwargs, batch), *run.notes]
     seen: dict[int, str] = {}
@@ -332,3 +353,8 @@ def _fill(made: CallCost, work: Work, run: StepRun, seen: dict[int, str]) -> Non
         made.weight_bytes += w.numel() * w.element_size()
         made.gradient_bytes += run.gradients.get(id(w), 0)
         made.optimizer_bytes += run.slots.get(id(w), 0)
+    for key in {id(held) for held in packed_objects(work.module)} if run.packed and work.module is not None else ():
+        if key not in seen:
+            seen[key] = made.name
+            made.params += run.packed[key][0]
+            made.weight_bytes += run.packed[key][1]

@@ -91,6 +91,20 @@ def _batch_of(a: Any, b: Any) -> tuple[int, ...]:
     return tuple(max(a.shape[:-2], b.shape[:-2], key=math.prod))
 
 
+def _quantized_linear(x: Any, *_: Any, out: Any, **__: Any) -> int:
+    return x.numel() * out.shape[-1]
+
+
+def _quantized_recurrent(gates: int) -> Rule:
+    def rule(x: Any, state: Any, weights: Any, has_biases: bool, layers: int, dropout: float, train: bool, both_ways: bool,
+             *_: Any) -> int:  # fmt: skip
+        units, ways = (state if hasattr(state, "shape") else state[0]).shape[-1], 1 + both_ways
+        taken = x.shape[-1] + (layers - 1) * ways * units
+        return x.shape[0] * x.shape[1] * gates * units * ways * (taken + layers * units)
+
+    return rule
+
+
 def _times(factor: int, rule: Rule, skip: int = 0) -> Rule:
     return lambda *args, **kwargs: factor * rule(*args[skip:], **kwargs)
 
@@ -105,6 +119,7 @@ RULES: dict[str, Rule] = {
     "_addmm_activation": _added_product, "linear": _linear, "mkldnn_linear": _linear,
     "_trilinear": _trilinear, "_cdist_forward": _distances, "_cdist_backward": _times(1, _distances, 1),
     "mkldnn_rnn_layer": _recurrent, "mkldnn_rnn_layer_backward": _times(2, _recurrent),
+    "quantized_lstm": _quantized_recurrent(4), "quantized_gru": _quantized_recurrent(3),
     "_cudnn_rnn": _cudnn_recurrent, "_cudnn_rnn_backward": _times(2, _cudnn_recurrent),
     **{f"_scaled_dot_product_{name}": _attention for name in _ATTENTION},
     **{f"_scaled_dot_product_{name}_backward": _attention_backward for name in _ATTENTION},
@@ -114,6 +129,8 @@ RULES_WITH_OUTPUT: dict[str, Rule] = {
     "convolution": _convolution, "convolution_overrideable": _convolution, "_convolution": _convolution,
     "convolution_backward": _convolution_backward, "convolution_backward_overrideable": _convolution_backward,
     "conv_tbc": _conv_tbc, "conv_tbc_backward": _conv_tbc_backward,
+    **{f"quantized::linear{kind}": _quantized_linear
+       for kind in ("", "_relu", "_dynamic", "_relu_dynamic", "_dynamic_fp16", "_relu_dynamic_fp16")},
 }  # fmt: skip
 
 
@@ -121,7 +138,7 @@ def multiply_adds(name: str, args: Any, kwargs: Any, out: Any) -> int:
     """Returns the multiply-adds of one kernel's call.
 
     Args:
-        name: the kernel's name in torch's "aten" namespace.
+        name: the kernel's name, with its namespace where that is not torch's "aten".
         args, kwargs: what it was called with, tensors of any kind that have shapes.
         out: what it returned.
 

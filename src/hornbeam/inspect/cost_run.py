@@ -24,6 +24,7 @@ from hornbeam.graph.node import Spec
 from hornbeam.inspect.cost_frames import Calls, Work
 from hornbeam.inspect.cost_memory import Memory, scratch, workspace
 from hornbeam.inspect.cost_optimizer import UNKNOWABLE, Update
+from hornbeam.inspect.cost_packed import is_known, packed_objects, sizes, unpacked
 from hornbeam.inspect.cost_rules import multiply_adds
 from hornbeam.inspect.cost_stand_ins import fake_of, parameters, real_of, sizes_of, standing_in
 
@@ -41,6 +42,8 @@ class StepRun(Calls, TorchDispatchMode):
         input_bytes, slot_bytes: of the batch, and of all that the optimizer keeps.
         slots, gradients: bytes of the optimizer's slots and of the gradient, by the id of the weight.
         notes: what could not be told.
+        unknown: kernels of which nothing is known, each with the first call that made it.
+        packed: numbers and bytes of weights that are no tensors, by the id of what holds them.
     """
 
     def __init__(self, module: nn.Module, memory: Memory, real: bool = False) -> None:
@@ -53,6 +56,8 @@ class StepRun(Calls, TorchDispatchMode):
         self.slots: dict[int, int] = {}
         self.gradients: dict[int, int] = {}
         self.notes: list[str] = []
+        self.unknown: dict[str, Work] = {}
+        self.packed = _packed(module, self.notes)
         self.device = next((p.device for p in parameters(module) if p.device.type != "meta"), torch.device("cpu"))
 
     def call(self, module: nn.Module, plain: Callable[..., Any], args: Any, kwargs: Any) -> Any:
@@ -72,13 +77,15 @@ class StepRun(Calls, TorchDispatchMode):
         if space == "prim":
             return out
         with torch._C.DisableTorchFunction():
-            self._charge(func, name, args, kwargs, out)
+            self._charge(func, name if space == "aten" else func._schema.name, args, kwargs, out)
         return out
 
     def _charge(self, func: Any, name: str, args: Any, kwargs: Any, out: Any) -> None:
         work = self.target()
         self.mark(work)
         made = multiply_adds(name, args, kwargs, out)
+        if not is_known(func._schema.name, made):
+            self.unknown.setdefault(func._schema.name, work)
         self.memory.visit(scratch(name, args))
         hidden = workspace(name, args)
         if hidden is not None:
@@ -165,6 +172,7 @@ def run_step(
 
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     run = StepRun(module, Memory(), real)
+    fake.cache_enabled &= not run.packed  # it would compare what cannot be compared
     put = lambda v: run.input(v, batch) if isinstance(v, Spec) else v  # noqa: E731
     owned = {id(v): v for v in parameters(module)}
     with looking(training), torch.set_grad_enabled(training), recording._quiet(module):
@@ -178,7 +186,18 @@ def run_step(
         if training:
             with fake:
                 run.update(Update(optimizer, _without_memory(weights) if real else weights))
+    if run.unknown:
+        where = ", ".join(f"{kernel} in {work.path or work.name!r}" for kernel, work in run.unknown.items())
+        run.notes.append(f"The multiply-adds of kernels that are not known are not counted: {where}.")
     return run
+
+
+def _packed(module: nn.Module, notes: list[str]) -> dict[int, tuple[int, int]]:
+    """The sizes of packed weights, by the id of what holds them."""
+    found = {id(held): unpacked(held) for held in packed_objects(module)}
+    if None in found.values():
+        notes.append("The model holds packed weights whose sizes are not known: they are not counted.")
+    return {key: sizes(weights or []) for key, weights in found.items()}
 
 
 def _without_memory(weights: dict[int, torch.Tensor]) -> dict[int, torch.Tensor]:
