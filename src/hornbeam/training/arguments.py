@@ -42,7 +42,7 @@ def names_of(function: Callable[..., Any]) -> list[str]:
 def check_frequency(every: Any) -> None:
     """Raises where `validation_freq` is neither a positive integer nor a list of epochs."""
     listed = isinstance(every, Container) and not isinstance(every, (str, bytes))
-    if not listed and not (isinstance(every, Integral) and not isinstance(every, bool) and every > 0):
+    if not listed and not (isinstance(every, Integral) and not isinstance(every, bool) and int(every) > 0):
         raise ValueError(
             f"`validation_freq` must be a positive integer, or the list of the epochs (from 1) that end with a validation. "
             f"Received: validation_freq={every!r}"

@@ -188,6 +188,9 @@ class Rows(Items):
         self, source: Any, batch_size: int, class_weight: Any = None, table: bool = False, target: str | None = None
     ) -> None:
         self.batch_size, self.table, self.target = batch_size, table, target
+        if table:
+            names = list(source.column_names)
+            self.way_to_targets = f"name their column, for example y={names[-1]!r}. Columns: {', '.join(map(repr, names))}"
         super().__init__(source, class_weight)
 
     def _count(self) -> int:

@@ -53,6 +53,7 @@ class Source:
         steps: batches of a pass, or None where that is unknown or endless.
         rows: samples of a pass, or None.
         once: whether the data can be read only once.
+        way_to_targets: what to do where targets are missing, for errors.
         short: whether it was said that there is less data than was asked for.
     """
 
@@ -60,6 +61,7 @@ class Source:
     rows: int | None = None
     once = short = False
     device: torch.device | None = None
+    way_to_targets = "pass `y`, or batches (x, y)"
 
     def __init__(self) -> None:
         self._pass, self._batch = 0, 0
