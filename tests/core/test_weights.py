@@ -389,3 +389,26 @@ def test_functions_of_numpy_take_weights(function):
     np.testing.assert_array_equal(found, getattr(np, function)(array))
     np.testing.assert_array_equal(np.concatenate([weight, array]), np.concatenate([array, array]))
     np.testing.assert_array_equal(np.mean(weight, axis=0, keepdims=True), array.mean(0, keepdims=True))
+
+
+def test_a_model_reads_its_own_state_though_a_layer_was_never_called():
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.head, self.norm = layers.Dense(2), layers.BatchNormalization()
+
+        def call(self, x):
+            return self.head(x)
+
+    model = Net()
+    model(torch.ones(2, 3))
+    state = pickle.loads(pickle.dumps(model.state_dict()))
+    assert str(model.load_state_dict(state)) == "<All keys matched successfully>"
+    fresh = Net()
+    fresh.load_state_dict(state)
+    assert torch.equal(fresh(torch.ones(2, 3)), model(torch.ones(2, 3)))
+    model.norm(torch.ones(2, 4))
+    with pytest.raises(RuntimeError, match=r"norm\.gamma"):
+        model.load_state_dict(state)
+    with pytest.raises(RuntimeError, match=r"norm\.gamma"):
+        Net().load_state_dict({})

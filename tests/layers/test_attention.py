@@ -285,3 +285,12 @@ def test_initial_scale_follows_the_equation():
 def test_mistakes(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("make", [lambda: layers.MultiHeadAttention(2, 4), lambda: layers.GroupQueryAttention(4, 2, 1)])
+def test_keys_and_values_of_other_lengths_are_refused(make):
+    with pytest.raises(ValueError, match=r"key for each value. Received: value of shape \(2, 6, 8\), key of shape \(2, 7, 8\)"):
+        make()(torch.ones(2, 5, 8), torch.ones(2, 6, 8), torch.ones(2, 7, 8))
+    with pytest.raises(ValueError, match=r"value of shape \(None, 6, 8\), key of shape \(None, 7, 8\)"):
+        make()(Input((5, 8)), Input((6, 8)), Input((7, 8)))
+    assert make()(Input((5, 8)), Input((None, 8)), Input((None, 8))).shape == (None, 5, 8)

@@ -354,3 +354,14 @@ def test_mistakes(call, message):
 def test_agrees_as_every_layer_does():
     agree("LSTM", {"units": 5, "kernel_regularizer": "l2"}, X)
     agree("GRU", {"units": 5, "return_sequences": True}, X)
+
+
+def test_initial_states_that_do_not_fit_are_refused():
+    x = Input((5, 3))
+    with pytest.raises(ValueError, match=r"\(LSTM\) has 2 state\(s\). Received: 1 initial state"):
+        layers.LSTM(4)(x, initial_state=[Input((4,))])
+    with pytest.raises(ValueError, match=r"initial states of shape \(batch, 4\), \(batch, 4\). Received: shape \(None, 3\)"):
+        layers.LSTM(4)(x, initial_state=[Input((3,)), Input((4,))])
+    with pytest.raises(ValueError, match=r"initial states of shape \(batch, 4\). Received: shape \(2, 1\)"):
+        layers.GRU(4)(torch.ones(2, 5, 3), initial_state=torch.ones(2, 1))
+    assert layers.LSTM(4)(x, initial_state=[Input((4,)), Input((4,))]).shape == (None, 4)

@@ -269,6 +269,9 @@ class WeightedModule(nn.Module):
 
     def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
         if not self.built:
+            metadata = getattr(destination, "_metadata", {}).get(prefix[:-1])
+            if metadata is not None:
+                metadata["unbuilt"] = True  # read back, it may lack the weights that were not made
             for key, weight in self._parameters.items():
                 if weight is not None and not is_lazy(weight):
                     destination[prefix + key] = weight if keep_vars else weight.detach()
@@ -285,7 +288,11 @@ class WeightedModule(nn.Module):
                 given = state_dict.get(prefix + key)
                 if given is not None and is_lazy(weight):
                     weight.materialize(given.shape, dtype=given.dtype)
+        local_metadata, _, missing, *_ = args
+        before = len(missing)
         super()._load_from_state_dict(state_dict, prefix, *args)
+        if not self.built and local_metadata.get("unbuilt"):
+            missing[before:] = [k for k in missing[before:] if not is_lazy(self._parameters.get(k.removeprefix(prefix)))]
         self._settle()
 
     def __getstate__(self) -> dict[str, Any]:

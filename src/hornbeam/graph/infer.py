@@ -204,7 +204,7 @@ def told_of(failures: list[Exception | None], otherwise: Exception) -> Exception
     if failures[0] is None or len(same) < len(failures):
         return first
     first.__dict__["_batch"] = 2
-    if origin(first) == "torch" and all(len(e.args) == 1 for e in same):
+    if origin(first) != "user" and all(len(e.args) == 1 for e in same):
         first.args = (_in_general([str(e.args[0]) for e in same]),)
     notes = [getattr(e, "__notes__", []) for e in same]
     if notes[0] and len({len(n) for n in notes}) == 1:

@@ -11,6 +11,7 @@ from hornbeam import constraints, initializers, regularizers
 from hornbeam.core.errors import bad_argument, describe
 from hornbeam.core.layer import Layer
 from hornbeam.core.registry import public
+from hornbeam.graph.errors import shape_of
 from hornbeam.layers.attention_core import attend, position_mask
 from hornbeam.layers.dropping import dropped
 from hornbeam.layers.einsum_dense import EinsumDense
@@ -81,6 +82,13 @@ class HeadsAttention(RandomLayer):
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Builds the layer for the shapes that `get_build_config` returned."""
         self.build(**{k: tuple(s) for k, s in config["shapes_dict"].items()})
+
+
+def _check_lengths(layer: Layer, value: torch.Tensor, key: torch.Tensor | None) -> None:
+    """Raises where there are not as many keys as values."""
+    if key is not None and value.shape[:-1] != key.shape[:-1]:
+        shown = f"value of shape {shape_of(value)}, key of shape {shape_of(key)}"
+        raise ValueError(f"Layer {layer.name!r} ({type(layer).__name__}) takes one key for each value. Received: {shown}.")
 
 
 def _is_size(value: Any) -> bool:
@@ -162,6 +170,7 @@ use_gate: bool = False, seed: int | None = None, **kwargs: Any,
         training: bool | None = None, use_causal_mask: bool = False,
     ) -> Any:  # fmt: skip
         """Returns the output, and with `return_attention_scores` the weights `(batch, heads, T, S)`."""
+        _check_lengths(self, value, key)
         masks = self._masks(query, value, [query_mask, value_mask, key_mask], attention_mask, use_causal_mask)
         q, k, v = self.query_dense(query), self.key_dense(value if key is None else key), self.value_dense(value)
         y, scores = attend(self, q, k, v, *masks, self.attention_axes, bool(training), return_attention_scores)
@@ -235,6 +244,7 @@ kernel_constraint: Any = None, bias_constraint: Any = None, use_gate: bool = Fal
         training: bool | None = None, use_causal_mask: bool = False,
     ) -> Any:  # fmt: skip
         """Returns the output, and with `return_attention_scores` the weights `(batch, query heads, T, S)`."""
+        _check_lengths(self, value, key)
         masks = self._masks(query, value, [query_mask, value_mask, key_mask], attention_mask, use_causal_mask)
         repeats = self.num_query_heads // self.num_key_value_heads
         q, k, v = self._query_dense(query), self._key_dense(value if key is None else key), self._value_dense(value)

@@ -117,9 +117,17 @@ class RNN(Layer):
             given = tree.map_leaves(lambda s: s if s is None else s.clone(), given)  # the backward pass needs them unchanged
         flat = tree.leaves(self.get_initial_state(x.shape[0]) if given is None else given)
         nest = _nest(self.cell)
-        if len(flat) != len(tree.leaves(nest)):
-            raise self._wrong(f"has {len(tree.leaves(nest))} state(s)", f"{len(flat)} initial state(s)")
+        self._check_states([s.shape for s in flat])
         return tree.pack(nest, [s.to(x.device, x.dtype) if x.is_floating_point() else s for s in flat])
+
+    def _check_states(self, shapes: list[Any]) -> None:
+        count, sizes = len(tree.leaves(_nest(self.cell))), self.state_size
+        if len(shapes) != count:
+            raise self._wrong(f"has {count} state(s)", f"{len(shapes)} initial state(s)")
+        plain = all(isinstance(size, int) for size in sizes)
+        if plain and any(len(s) < 2 or s[-1] not in (None, size) for s, size in zip(shapes, sizes, strict=True)):
+            rule = f"takes initial states of shape {', '.join(f'(batch, {size})' for size in sizes)}"
+            raise self._wrong(rule, f"shape {', '.join(str(tuple(s)) for s in shapes)}")
 
     def _wrong(self, rule: str, received: str) -> ValueError:
         return ValueError(f"Layer {self.name!r} ({type(self).__name__}) {rule}. Received: {received}.")
@@ -159,6 +167,8 @@ class RNN(Layer):
     def compute_output_shape(self, sequences_shape: Any, initial_state_shape: Any = None) -> Any:
         """Returns the shape of the output, and those of the states where `return_state` is set."""
         batch, time = tuple(sequences_shape)[:2]
+        if initial_state_shape is not None:
+            self._check_states(_shapes(initial_state_shape))
         output = (
             (batch, time, *_sizes(output_size(self.cell))) if self.return_sequences else (batch, *_sizes(output_size(self.cell)))
         )
@@ -180,6 +190,13 @@ class RNN(Layer):
 
 def _sizes(size: Any) -> tuple[Any, ...]:
     return tuple(size) if isinstance(size, (list, tuple, torch.Size)) else (size,)
+
+
+def _shapes(nest: Any) -> list[Any]:
+    """The shapes in a nest of shapes."""
+    if nest is None or all(d is None or isinstance(d, int) for d in nest):
+        return [] if nest is None else [nest]
+    return [s for v in nest for s in _shapes(v)]
 
 
 def _nest(cell: Any) -> list[Any]:
