@@ -248,3 +248,63 @@ def test_examples_train(title, keys, capsys):
     if title == "vae":
         assert history["reconstruction"][-1] < 0.9 * history["reconstruction"][0]
     assert capsys.readouterr().out.count("\n") > 8
+
+
+class Returning(Net):
+    """Trains by hand, and returns what it is told to."""
+
+    returned = None
+
+    def train_step(self, data):
+        loss = torch.nn.functional.mse_loss(self(data[0], training=True), data[1])
+        self.zero_grad()
+        loss.backward()
+        self.optimizer.apply([w.grad for w in self.trainable_weights], self.trainable_weights)
+        return self.returned(self, loss) if callable(self.returned) else self.returned
+
+    test_step = train_step
+
+
+def returning(returned, metrics=None):
+    model = Returning()
+    model.returned = returned
+    model.compile("sgd", "mse", metrics=metrics)
+    return model
+
+
+@pytest.mark.parametrize("value", [3.0, np.float32(3), torch.tensor(3.0)])
+@pytest.mark.parametrize("compiled", [None, ["mae"]])
+def test_history_shows_what_a_step_returned(value, compiled):
+    names = ["loss", "mae"] if compiled else ["loss"]
+    for keys in (names, ["loss"], ["loss", "more"]):
+        model = returning(dict.fromkeys(keys, value), compiled)
+        seen = []
+        look = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs, seen=seen: seen.append(dict(logs)))
+        history = model.fit(X, Y, epochs=2, callbacks=[look], verbose=0).history
+        assert history == {k: [3.0, 3.0] for k in sorted(keys)}
+        assert seen == [dict.fromkeys(sorted(keys), 3.0)] * len(seen)
+        assert model.train_on_batch(X, Y, return_dict=True) == dict.fromkeys(keys, 3.0)
+
+
+def test_a_metric_that_the_step_fed_shows_the_whole_epoch():
+    def feed(model, loss):
+        model._loss_tracker.update_state(loss.detach())
+        losses_.append(loss.item())
+        return {"loss": loss}
+
+    losses_ = []
+    history = returning(feed).fit(X, Y, batch_size=20, verbose=0).history
+    assert history["loss"] == [pytest.approx(np.mean(losses_), rel=1e-6)]
+
+
+@pytest.mark.parametrize(
+    ("returned", "shown"),
+    [
+        (None, "Is its `return` missing\\? Received: None"),
+        (lambda model, loss: loss.detach(), "Received: Tensor"),
+        (5.0, "Received: 5.0"),
+    ],
+)
+def test_a_step_that_returns_no_dictionary_is_an_error(returned, shown):
+    with pytest.raises(TypeError, match=f"`train_step` must return a dictionary of results by name.*{shown}"):
+        returning(returned).fit(X, Y, verbose=0)

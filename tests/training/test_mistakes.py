@@ -108,7 +108,7 @@ MISTAKES = {
     "transposed targets": (lambda: compiled(4, "mse").fit(X, np.ones((4, 10))), "`y` is too short. Rows: x: 10, y: 4."),
     "transposed sequences": (
         lambda: compiled(4, "mse").fit(np.ones((10, 6, 3), "float32"), np.ones((10, 4, 6), "float32")),
-        "got targets of shape (2, 4, 6) and predictions of shape (2, 6, 4), which must be equal.",
+        "got targets of shape (10, 4, 6) and predictions of shape (10, 6, 4), which must be equal.",
     ),
     "ragged list of targets": (
         lambda: compiled(2, "mse").fit(X[:2], np.array([[1.0, 2.0], [3.0]], dtype=object)),
@@ -212,6 +212,37 @@ MISTAKES = {
         "`class_weight` needs a model with a single output",
     ),
     "stream changes form": (lambda: compiled().fit(ragged(1)), "Batch 1 has another form than the first one"),
+    "loss without a return": (
+        lambda: compiled(3, lambda y, o: None).fit(X, X),
+        "must return a tensor: one value per sample, or one number. Is its `return` missing? Received: None",
+    ),
+    "loss as a float": (lambda: compiled(3, lambda y, o: 3.0).fit(X, X), "The loss of model 'net' has no gradient"),
+    "loss by NumPy": (
+        lambda: compiled(3, lambda y, o: np.mean(np.square(y.numpy() - o.detach().numpy()))).fit(X, X), "has no gradient"
+    ),
+    "detached loss": (
+        lambda: compiled(3, lambda y, o: (y - o).square().mean().detach()).fit(X, X),
+        "look for detach(), item(), argmax, rounding, .data, NumPy or torch.no_grad() in the loss.",
+    ),
+    "loss that is not reduced": (
+        lambda: compiled(3, losses.MeanSquaredError(reduction="none")).fit(X, X),
+        "The loss of model 'net' has shape (10,), but training needs one number. Does a loss have reduction='none'?",
+    ),
+    "metric without a return": (
+        lambda: compiled(3, "mse", metrics=[lambda y, o: None]).fit(X, X),
+        "Metric 'lambda' must return a tensor: one value per sample, or one number. Is its `return` missing?",
+    ),
+    "no gradients": (
+        lambda: torch.no_grad()(compiled(3, "mse").fit)(X, X),
+        "`fit` needs gradients, but is called inside torch.no_grad() or torch.inference_mode()",
+    ),
+    "inference mode": (
+        lambda: torch.inference_mode()(compiled(3, "mse").train_on_batch)(X, X), "`train_on_batch` needs gradients",
+    ),
+    "narrow targets": (
+        lambda: compiled(3, torch.nn.MSELoss()).fit(X, X[:, :1]),
+        "Received: targets of shape (10, 1) and outputs of shape (10, 3).",
+    ),
     "wrong width": (lambda: heads().fit(X[:, :2], [X[:, :1], CLASSES]), "'price'"),
 }
 

@@ -285,8 +285,9 @@ LIKELY = {
     "log_softmax as probabilities": (sequential(3, "log_softmax"), SPARSE, CLASS, "is the result of a log_softmax"),
     "one unit's softmax": (sequential(1, "softmax"), BCE, BINARY, "A softmax over one unit is always 1"),
     "one unit for exclusive classes": (
-        sequential(1, "sigmoid"), "categorical_crossentropy", BINARY, "Loss 'categorical_crossentropy' over one unit is always 0, "
-        "so the model's output cannot learn: for two classes use 'binary_crossentropy' with one unit",
+        sequential(1, "sigmoid"), "categorical_crossentropy", BINARY,
+        "Loss 'categorical_crossentropy' over one unit is always 0, so the model's output cannot learn: "
+        "for two classes use 'binary_crossentropy' with one unit",
     ),
     "one logit for exclusive classes": (
         sequential(1), own_losses.CategoricalCrossentropy(from_logits=True), BINARY, "over one unit is always 0",
@@ -363,7 +364,7 @@ def test_shapes_of_a_subclassed_model_and_of_unknown_axes():
 
     model = Net()
     model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match=r"targets of shape \(2, 1\) and predictions of shape \(2, 5\).*1 unit"):
+    with pytest.raises(ValueError, match=r"targets of shape \(8, 1\) and predictions of shape \(8, 5\).*1 unit"):
         model.fit(X, X[:, :1], verbose=0)
     model = LEGAL["tagged sequences"][0](hornbeam)
     model.compile("sgd", SPARSE)

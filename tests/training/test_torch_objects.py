@@ -164,8 +164,7 @@ def test_an_optimizer_older_than_a_layer_gets_one_warning():
     model.add(layers.Dense(1, name="late"))
     model.compile(optimizer, "mse")
     with pytest.warns(UserWarning, match="SGD holds 4 of the 6 weights that learn.*'late/kernel', 'late/bias'") as caught:
-        model.fit(X, Y, verbose=0)
-        model.fit(X, Y, verbose=0)
+        model.fit(X, Y, epochs=2, verbose=0)
     assert len(caught) == 1
     model.layers[-1].trainable = False
     model.compile(optimizer, "mse")
@@ -435,3 +434,10 @@ def test_a_torchmetrics_state_is_taken_and_put_back(torchmetrics):
     assert float(metric.result()) == 1.0
     with pytest.raises(TypeError, match="has no config"):
         metric.get_config()
+
+
+def test_a_loss_class_of_torch_is_made():
+    model = chain()
+    model.compile("sgd", nn.MSELoss, metrics=["mse"])
+    history = model.fit(X, Y, batch_size=40, verbose=0).history
+    assert history["loss"] == pytest.approx(history["mse"], rel=1e-6)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from hornbeam.core import dtype as dtypes
+from hornbeam.core.errors import describe
 
 NEVER_A_LABEL = -(2**62)
 
@@ -16,6 +17,24 @@ def as_tensor(value: Any) -> torch.Tensor:
     if isinstance(value, torch.Tensor) or hasattr(type(value), "__torch_function__"):
         return value
     return torch.as_tensor(value)
+
+
+def returned(what: str, value: Any) -> torch.Tensor:
+    """Returns what a loss or metric function gave as a tensor; raises where it is none and no number.
+
+    Args:
+        what: the function, for the error.
+        value: what it returned.
+    """
+    if isinstance(value, torch.Tensor) or hasattr(type(value), "__torch_function__"):
+        return value
+    try:
+        return torch.as_tensor(value)
+    except (RuntimeError, TypeError, ValueError):
+        missing = " Is its `return` missing?" if value is None else ""
+        raise TypeError(
+            f"{what} must return a tensor: one value per sample, or one number.{missing} Received: {describe(value)}"
+        ) from None
 
 
 def as_float(value: Any) -> torch.Tensor:

@@ -14,7 +14,7 @@ from hornbeam.core.errors import did_you_mean
 from hornbeam.core.init_args import Configurable
 from hornbeam.core.registry import Registry, auto_name, serialize_keras_object, snake_case
 from hornbeam.graph import tree
-from hornbeam.losses.arguments import align, as_tensor
+from hornbeam.losses.arguments import align, as_tensor, returned
 
 REDUCTIONS = ("sum", "sum_over_batch_size", "mean", "mean_with_sample_weight", "none", None)
 _MEANS = ("sum_over_batch_size", "mean")
@@ -110,6 +110,7 @@ class Loss(Configurable):
         own_mask = getattr(values, "_keras_mask", None)
         if own_mask is not None:
             mask = own_mask if mask is None else mask.bool() & own_mask
+        values = returned(f"Loss {self.name!r}", values)
         if values.dtype is not self._compute:
             values = values.to(self._compute)
         return reduce_weighted(values, sample_weight, mask, self.reduction, self.name)

@@ -8,7 +8,7 @@ import torch
 
 from hornbeam.core import dtype as dtypes
 from hornbeam.core.registry import serialize_keras_object
-from hornbeam.losses.arguments import align, as_float, as_tensor, pair
+from hornbeam.losses.arguments import align, as_float, as_tensor, pair, returned
 from hornbeam.losses.loss import LOSSES
 from hornbeam.metrics.metric import METRICS, SumOverBatches, ratio
 
@@ -157,7 +157,7 @@ class MeanMetricWrapper(Mean):
         if not self._keeps_dtypes:
             dtype = dtypes.to_torch(self.dtype)
             y_true, y_pred = y_true.to(dtype), y_pred.to(dtype)
-        return as_tensor(self._fn(y_true, y_pred, **self._fn_kwargs))
+        return returned(f"Metric {self.name!r}", self._fn(y_true, y_pred, **self._fn_kwargs))
 
     def get_config(self) -> dict[str, Any]:
         """Returns the name, the dtype, the function and its arguments."""

@@ -28,6 +28,8 @@ def get_loss(identifier: Any, y_true: Any = None, y_pred: Any = None) -> Any:
         return None
     if is_by_shape(identifier):
         return losses.get(_variety(y_true, y_pred) + "Crossentropy")
+    if isinstance(identifier, type) and issubclass(identifier, torch.nn.Module):
+        identifier = identifier()
     if torch_objects.is_loss(identifier):
         return torch_objects.TorchLoss(identifier)
     found = losses.get(identifier)

@@ -16,17 +16,19 @@ from hornbeam.training import step
 from hornbeam.training.arrays import named_leaves
 from hornbeam.training.data import Arrays, unpack_x_y_sample_weight
 from hornbeam.training.labels import check_held_out, check_labels, is_builtin, torch_name_of, warn
-from hornbeam.training.trial import (
-    check_activation, check_reach, first_bad_row, path_of, rows_of, shortened, spoils, try_out,
-)  # fmt: skip
+from hornbeam.training.trial import check_activation, check_reach, first_bad_row, path_of, rows_of, shortened, spoils, try_out
 
 
 def check_compiled(model: Any, method: str) -> None:
-    """Raises where the model was not compiled."""
+    """Raises where the model was not compiled, or is to be trained where no gradients are recorded."""
     if not model.compiled:
         raise ValueError(
             f"Model {model.name!r} must be compiled before `{method}`: call model.compile(optimizer, loss), "
             f"for example model.compile('adam', 'mse')."
+        )
+    if method in ("fit", "train_on_batch") and not torch.is_grad_enabled() and step.is_default(model, "train_step"):
+        raise ValueError(
+            f"`{method}` needs gradients, but is called inside torch.no_grad() or torch.inference_mode(): call it outside."
         )
 
 
@@ -136,7 +138,7 @@ def check_targets(model: Any, source: Any, outputs: Any, plain: bool = True) -> 
         return
     if y is None:
         if plain:
-            raise ValueError(f"Model {model.name!r} was compiled with a loss, which needs targets: pass `y`, or batches (x, y).")
+            raise ValueError(f"Model {model.name!r} was compiled with a loss, which needs targets: {source.way_to_targets}.")
         return
     if not plain:
         return
@@ -145,7 +147,7 @@ def check_targets(model: Any, source: Any, outputs: Any, plain: bool = True) -> 
     for name, loss, target, output in _parts(model, y, outputs):
         if target is None:
             raise ValueError(f"Output {name!r} has a loss but no target in `y`.")
-        _check_shapes(name, loss, target, output)
+        _check_shapes(name, loss, target, output, source.rows if isinstance(source, Arrays) else len(target))
         if id(target) in all_targets:
             check_labels(name, loss, all_targets[id(target)], output)
 
@@ -163,7 +165,7 @@ def _torch_dtype(dtype: Any) -> torch.dtype:
     return dtype if isinstance(dtype, torch.dtype) else dtypes.to_torch(dtype)
 
 
-def _check_shapes(name: str | None, loss: Any, target: torch.Tensor, output: torch.Tensor) -> None:
+def _check_shapes(name: str | None, loss: Any, target: torch.Tensor, output: torch.Tensor, rows: int) -> None:
     """Calls a loss that is not the user's own on stand-ins, so that its complaint about shapes comes before the first step."""
     foreign = torch_name_of(loss) is not None
     if not foreign and not is_builtin(loss):
@@ -173,9 +175,20 @@ def _check_shapes(name: str | None, loss: Any, target: torch.Tensor, output: tor
             (loss if foreign else loss.call)(torch.zeros_like(target, device="cpu"), output)
     except ValueError as error:
         where = f"Output {name!r}: " if name else ""
-        raise ValueError(f"{where}{error}") from None
+        raise ValueError(f"{where}{_with_all_rows(loss if foreign else loss.call, target, output, rows) or error}") from None
     except (RuntimeError, IndexError, TypeError):
         return
+
+
+def _with_all_rows(loss: Any, target: torch.Tensor, output: torch.Tensor, rows: int) -> str | None:
+    """Returns what a loss complains of where it sees all rows, of which there were a few; None where it complains of nothing."""
+    try:
+        loss(*(torch.zeros((rows, *t.shape[1:]), dtype=t.dtype, device="meta") for t in (target, output)))
+    except ValueError as error:
+        return str(error)
+    except (RuntimeError, IndexError, TypeError):
+        pass
+    return None
 
 
 def _check_held_out(model: Any, source: Any, held_out: Any, outputs: Any) -> None:

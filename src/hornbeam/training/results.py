@@ -14,12 +14,34 @@ def own_results(model: Any, logs: Any) -> dict[str, Any]:
 
 
 def read_results(model: Any, logs: Any) -> dict[str, float]:
-    """Returns numbers by name, sorted: the metrics', or those of the user's own step where its names are others."""
+    """Returns numbers by name, sorted: the metrics', or what the user's own step returned last.
+
+    Where its names are those of the metrics, the metrics that it fed say more, since they know the whole epoch; one that it never
+    fed says nothing.
+    """
     values = model.get_metrics_result()
-    given = _flat(logs) if isinstance(logs, dict) else {}
-    if given and given.keys() != values.keys():
+    given = _flat(logs) if isinstance(logs, dict) else None
+    if given is not None and given.keys() != values.keys():
         values = given
+    elif given:
+        values.update({k: given[k] for k in _unfed(model.metrics) if k in given})
     return {k: number(values[k]) for k in sorted(values)}
+
+
+def _unfed(metrics: Any) -> list[str]:
+    """The names of metrics that took nothing since they began: all their state is zero."""
+    found: list[str] = []
+    for metric in metrics:
+        named = [(t, m) for _, m, t, _ in metric._parts or ()] if hasattr(metric, "make_state") else [(metric.name, metric)]
+        found.extend(name for name, one in named if not any(bool(v.any()) for v in _state(one)))
+    return found
+
+
+def _state(metric: Any) -> list[Any]:
+    if hasattr(metric, "present"):
+        present = metric.present()
+        return [] if present is None else [present]
+    return metric.variables or [torch.ones(())]
 
 
 def _flat(logs: dict[str, Any]) -> dict[str, Any]:
@@ -31,7 +53,8 @@ def _flat(logs: dict[str, Any]) -> dict[str, Any]:
 def number(value: Any) -> Any:
     """Returns a scalar tensor as a float; other values as they are, tensors as arrays."""
     if isinstance(value, torch.Tensor):
-        return float(value) if value.numel() == 1 else value.detach().cpu().numpy()
+        value = value.detach()
+        return float(value) if value.numel() == 1 else value.cpu().numpy()
     try:
         return float(value)
     except (TypeError, ValueError):

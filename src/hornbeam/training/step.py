@@ -13,6 +13,7 @@ from hornbeam.core.layer import Layer
 from hornbeam.graph import tree
 from hornbeam.optimizers import TorchOptimizer
 from hornbeam.training.data import unpack_x_y_sample_weight
+from hornbeam.training.mistakes import no_gradient, results_of
 from hornbeam.training.results import own_results
 
 
@@ -89,6 +90,8 @@ def training_step(self: Any, data: Any) -> Any:
     if compiling:
         grads = list(torch.autograd.grad(scaled, weights, allow_unused=True))
     else:
+        if not isinstance(scaled, torch.Tensor) or not scaled.requires_grad or (scaled.ndim and scaled.numel() != 1):
+            raise no_gradient(self, loss)
         backward(scaled)
         grads = [weight.grad for weight in weights]
     plan.apply(grads, weights)
@@ -214,4 +217,7 @@ def is_default(model: Any, name: str) -> bool:
 
 def stepper(model: Any, name: str, default: Callable[..., Any]) -> Callable[[Any], Any]:
     """Returns what makes a step: the user's own method where he wrote one, else the default without results."""
-    return default.__get__(model) if is_default(model, name) else getattr(model, name)
+    if is_default(model, name):
+        return default.__get__(model)
+    own = getattr(model, name)
+    return lambda data: results_of(name, own(data))

@@ -113,8 +113,8 @@ def check_activation(name: str | None, loss: Any, target: Tensor, output: Tensor
     logits = foreign in _LOGITS if foreign else bool(option(loss, "from_logits", False))
     classes = classes_of(loss, target, output) if output.ndim > 1 else 1
     if kind != "binary" and output.ndim > 1 and classes == 1 and last != "softmax":
-        warn(f"Loss {title} over one unit is always 0, so {where} cannot learn: for two classes use 'binary_crossentropy' with one "
-             f"unit, for more one unit each.")  # fmt: skip
+        warn(f"Loss {title} over one unit is always 0, so {where} cannot learn: for two classes use 'binary_crossentropy' with "
+             f"one unit, for more one unit each.")  # fmt: skip
         return
     if logits:
         if last in ("softmax", "sigmoid"):
