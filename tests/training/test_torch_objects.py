@@ -441,3 +441,14 @@ def test_a_loss_class_of_torch_is_made():
     model.compile("sgd", nn.MSELoss, metrics=["mse"])
     history = model.fit(X, Y, batch_size=40, verbose=0).history
     assert history["loss"] == pytest.approx(history["mse"], rel=1e-6)
+
+
+@pytest.mark.parametrize("compiled", [{"jit_compile": False}, {"loss_weights": 1.0}])
+def test_a_loss_function_for_a_plain_module_gets_integer_labels(compiled):
+    module = nn.Linear(3, 4)
+    twin = copy.deepcopy(module)
+    arguments = {"optimizer": "sgd", "shuffle": False, "verbose": 0, **compiled}
+    own = keras.fit(module, X, CLASSES, loss=lambda y, output: F.cross_entropy(output, y), **arguments)
+    given = keras.fit(twin, X, CLASSES, loss=nn.CrossEntropyLoss(), **arguments)
+    assert own.history["loss"] == pytest.approx(given.history["loss"], rel=1e-5)
+    same_weights(module, twin)

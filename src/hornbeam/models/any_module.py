@@ -21,6 +21,7 @@ class TorchModel(Model):
     The module's weights are trained in place, and nothing is copied. In training steps the module is in training mode, in
     evaluation and prediction in evaluation mode, and after each call in its own modes again. A list or tuple as input holds the
     module's positional arguments, a dictionary its keyword arguments; shapes are the module's own, such as channels first.
+    A loss function `f(y_true, y_pred)` gets integer targets as integers.
 
     Args:
         module: the module.
@@ -31,6 +32,8 @@ class TorchModel(Model):
     >>> model.compile("sgd", "mse")
     >>> _ = model.fit(torch.ones(8, 3), torch.ones(8, 1), verbose=0)
     """
+
+    _targets_as_given = True
 
     def __init__(self, module: nn.Module, name: str | None = None, **kwargs: Any) -> None:
         if not isinstance(module, nn.Module):

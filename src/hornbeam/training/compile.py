@@ -75,7 +75,9 @@ def compile(
         jit_compile=jit_compile,
         on_nonfinite=on_nonfinite,
         debug_nan=debug_nan,
-        _compile_loss=None if loss is None else CompileLoss(loss, loss_weights, names, accumulating(chosen)),
+        _compile_loss=None if loss is None else CompileLoss(
+            loss, loss_weights, names, accumulating(chosen), getattr(self, "_targets_as_given", False)
+        ),
         _compile_metrics=CompileMetrics(metrics, weighted_metrics, names)
         if metrics is not None or weighted_metrics is not None
         else None,

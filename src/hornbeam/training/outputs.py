@@ -82,13 +82,16 @@ class CompileLoss:
         loss_weights: numbers, likewise.
         names: the outputs' names, where the model knows them.
         accumulating: an optimizer that accumulates gradients, which is told how much each batch counts; or None.
+        as_given: whether the user's own functions get integer targets as they are, and not as floats as in Keras.
     """
 
     name = "compile_loss"
 
     def __init__(
-        self, loss: Any, loss_weights: Any = None, names: list[str] | None = None, accumulating: Any = None
-    ) -> None:
+        self, loss: Any, loss_weights: Any = None, names: list[str] | None = None, accumulating: Any = None,
+        as_given: bool = False,
+    ) -> None:  # fmt: skip
+        self.as_given = as_given
         self.loss, self.loss_weights, self.known, self.accumulating = loss, loss_weights, names, accumulating
         self.metrics: list[LossTracker] = []
         self.names: Any = None
@@ -96,7 +99,7 @@ class CompileLoss:
         self._parts: Any = None
         self._used: list[int] = []
         if not isinstance(loss, (list, tuple, dict)) and not is_by_shape(loss):
-            self.loss = get_loss(loss)
+            self.loss = self._made(loss)
             self._single = self.loss if loss_weights is None else None
 
     def __call__(self, y: Any, y_pred: Any, sample_weight: Any = None) -> torch.Tensor:
@@ -126,12 +129,18 @@ class CompileLoss:
         self._used = sorted(i for i, _ in chosen)
         targets, predictions, _ = match(y, y_pred, None, names, self._used)
         factors = _loss_weights(self.loss_weights, y_pred, names)
-        self._parts = [(i, get_loss(one, targets[i], predictions[i]), factors[i]) for i, one in chosen]
+        self._parts = [(i, self._made(one, targets[i], predictions[i]), factors[i]) for i, one in chosen]
         if len(self._parts) > 1:
             titles = [names[i] if names and names[i] else loss.name for i, loss, _ in self._parts]
             self.metrics = [
                 LossTracker(f"{t if titles.index(t) == i else f'{t}_{titles[:i].count(t)}'}_loss") for i, t in enumerate(titles)
             ]
+
+    def _made(self, identifier: Any, *shapes: Any) -> Any:
+        found = get_loss(identifier, *shapes)
+        if self.as_given and isinstance(found, LossFunctionWrapper) and found is not identifier:
+            found._keeps_integers = True
+        return found
 
     def parts(self, y: Any, y_pred: Any) -> list[tuple[str | None, Any, Any, Any]]:
         """Returns (output name, loss, target, prediction) of each output that has a loss."""
