@@ -259,6 +259,13 @@ def test_columns_of_hub_datasets_are_arrays(read):
     assert y.dtype is torch.int64
 
 
+def test_a_hub_dataset_without_targets_is_told_how_to_name_them():
+    hub = pytest.importorskip("datasets").Dataset.from_dict({"x": X.tolist(), "label": Y.tolist()})
+    with pytest.raises(ValueError, match=r"needs targets: name their column, for example y='label'. Columns: 'x', 'label'\."):
+        model().fit(hub, verbose=0)
+    assert len(model().fit(hub, "label", verbose=0).history["loss"]) == 1
+
+
 class Pairs(IterableDataset):
     def __iter__(self):
         return zip(X, Y, strict=True)
