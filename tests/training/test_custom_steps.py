@@ -308,3 +308,40 @@ def test_a_metric_that_the_step_fed_shows_the_whole_epoch():
 def test_a_step_that_returns_no_dictionary_is_an_error(returned, shown):
     with pytest.raises(TypeError, match=f"`train_step` must return a dictionary of results by name.*{shown}"):
         returning(returned).fit(X, Y, verbose=0)
+
+
+class Making(Net):
+    """Makes its own functions over an iterator."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def make_train_function(self, force=False):
+        def function(iterator):
+            self.calls.append("train")
+            for batch in iterator:
+                logs = self.train_step(batch)
+            return logs
+
+        self.train_function = function
+
+    def make_predict_function(self, force=False):
+        return lambda iterator: -self.predict_step(next(iterator))
+
+
+def test_functions_over_an_iterator_are_called_and_overridden():
+    own, plain = Making(), Net()
+    own.set_weights(plain.get_weights())
+    for model in (own, plain):
+        model.compile("sgd", "mse", metrics=["mae"])
+    histories = [m.fit(X, Y, batch_size=20, shuffle=False, verbose=0).history for m in (own, plain)]
+    assert histories[0] == histories[1]
+    assert own.calls == ["train"] * 2
+    for rows in (10, 40):
+        np.testing.assert_allclose(own.predict(X[:rows], batch_size=20), -plain.predict(X[:rows], batch_size=20), rtol=1e-6)
+    batches = iter([(torch.from_numpy(X), torch.from_numpy(Y))] * 2)
+    plain.make_train_function()
+    assert set(plain.train_function(batches)) == {"loss", "mae"}
+    assert set(plain.make_test_function()(batches)) == {"loss", "mae"}
+    assert plain.make_predict_function()(iter([(torch.from_numpy(X),)])).shape == (40, 1)

@@ -16,7 +16,7 @@ from hornbeam.core.tracking import CONTAINERS
 from hornbeam.graph.errors import boundary
 from hornbeam.models import state_tree
 from hornbeam.training import compile as compiling
-from hornbeam.training import loop, on_batch, state, step
+from hornbeam.training import functions, loop, on_batch, state, step
 
 
 def _is_functional(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -176,6 +176,7 @@ class Model(Layer):
 
         return rich_table(self)
 
+    @boundary
     def tap(self, names: Any, index: int | None = None, inputs: Any = None) -> Any:
         """Returns intermediate outputs as a model that shares the layers, `model.tap("backbone/block3")`: see `hornbeam.tap`."""
         from hornbeam.models.tapped import tap  # it needs this module
@@ -224,6 +225,8 @@ class Model(Layer):
     train_on_batch, test_on_batch = boundary(on_batch.train_on_batch), boundary(on_batch.test_on_batch)
     predict_on_batch = boundary(on_batch.predict_on_batch)
     get_training_state, set_training_state = state.get_training_state, state.set_training_state
+    make_train_function, make_test_function = functions.make_train_function, functions.make_test_function
+    make_predict_function = functions.make_predict_function
     train_step, test_step, predict_step = step.train_step, step.test_step, step.predict_step
     compute_loss, compute_metrics = step.compute_loss, step.compute_metrics
     get_state_tree, set_state_tree = state_tree.get_state_tree, state_tree.set_state_tree

@@ -16,7 +16,7 @@ import torch
 from hornbeam.core.settings import limited_steps, max_epochs
 from hornbeam.core.weights import to_numpy
 from hornbeam.graph import tree
-from hornbeam.training import data, preflight, step
+from hornbeam.training import data, functions, preflight, step
 from hornbeam.training.arguments import check_frequency, refuse, strict
 from hornbeam.training.callbacks import CallbackList, History, ProgbarLogger
 from hornbeam.training.compile import named_in_order
@@ -223,7 +223,8 @@ def predict(
     """
     refuse(predict, others)
     small = isinstance(x, (np.ndarray, torch.Tensor)) and x.ndim and 0 < len(x) <= (batch_size or 32)
-    if small and steps is None and callbacks is None and (verbose == "auto" or not verbose):
+    as_made = type(self).make_predict_function is functions.make_predict_function
+    if small and as_made and steps is None and callbacks is None and (verbose == "auto" or not verbose):
         return predict_on_batch(self, x)
     preflight.check_counts(batch_size=batch_size, steps=steps)
     source = data.make_source(x, None, None, batch_size)
@@ -234,7 +235,7 @@ def predict(
         callbacks, add_progbar=verbose not in (0, False), model=self, verbose=verbose, epochs=1, steps=steps or source.steps
     )
     display, each = _display(hooks), hooks.each["predict"]
-    run = self.predict_step
+    run = functions.own_function(self, "predict") or self.predict_step
     found: list[Any] = []
     self.stop_predicting = False
     hooks.on_predict_begin()

@@ -13,6 +13,7 @@ from hornbeam.core.layer import Layer
 from hornbeam.graph import tree
 from hornbeam.optimizers import TorchOptimizer
 from hornbeam.training.data import unpack_x_y_sample_weight
+from hornbeam.training.functions import own_function
 from hornbeam.training.mistakes import no_gradient, results_of
 from hornbeam.training.results import own_results
 
@@ -217,6 +218,9 @@ def is_default(model: Any, name: str) -> bool:
 
 def stepper(model: Any, name: str, default: Callable[..., Any]) -> Callable[[Any], Any]:
     """Returns what makes a step: the user's own method where he wrote one, else the default without results."""
+    made = own_function(model, name.removesuffix("_step"))
+    if made is not None:
+        return made
     if is_default(model, name):
         return default.__get__(model)
     own = getattr(model, name)
