@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from hornbeam.export.code import Code, Hole, code
 from hornbeam.export.folding import Function
 from hornbeam.export.layout import wrapped
-from hornbeam.export.naming import Names, class_name, identifier
+from hornbeam.export.naming import Names, class_name, identifier, quoted
 from hornbeam.export.objects import Objects
 
 _IMPORTS = {
@@ -19,6 +20,7 @@ _IMPORTS = {
 _SAME = {
     "import torch.nn as nn": "nn", "import hornbeam.layers as layers": "layers",
 }  # fmt: skip
+_NAME = "\0"  # where the name of a definition goes
 _STANDARD = ("base64", "math", "zlib")
 
 
@@ -39,24 +41,53 @@ class File:
         self.main: list[str] = []
         self.function_text: Callable[[File, Function], str] = lambda file, function: ""
         self.masked: set[int] = set()  # nested models that a mask reaches
+        self.values: set[str] = set()  # names of the main part's inputs, which a function may use for its own
         self._nested: dict[int, tuple[str, Any]] = {}
+        self._bodies: dict[str, str] = {}  # text of a function or class without its name -> name
+        self._copied: dict[int, bool] = {}
         self._write_nested = write_nested
 
-    def model_function(self, model: Any, masked: bool = False) -> str:
+    def look_for_copies(self, module: Any) -> None:
+        """Finds nested models that seem alike, which one function with their name as a parameter may make."""
+        alike: dict[Any, list[Any]] = {}
+        for child in module.modules():
+            graph = getattr(child, "graph", None)
+            if child is not module and graph is not None and getattr(child, "_named", False):
+                shape = tuple((n.kind, str(getattr(n.target, "__name__", "")), len(n.args)) for n in graph.calls())
+                alike.setdefault(shape, []).append(child)
+        self._copied = {id(m): True for found in alike.values() if len(found) > 1 for m in found}
+
+    def has_copies(self, model: Any) -> bool:
+        """Whether the function for a nested model takes its name."""
+        return id(model) in self._copied
+
+    def name_in(self, model: Any) -> str:
+        """What a model's function calls the model's name: its parameter `name`; nothing where it takes none."""
+        return "name" if self.has_copies(model) else ""
+
+    def model_function(self, model: Any, masked: bool = False) -> Code:
         """Returns the call of the function that makes a nested model, which a mask may reach."""
         self.masked.update([id(model)] if masked else [])
-        if id(model) not in self._nested:
-            name = self.names.take(f"make_{identifier(model.name if getattr(model, '_named', False) else 'part', 'part')}")
-            self._nested[id(model)] = (name, model)
-            self.definitions.append(self._write_nested(self, model, name))
-        return f"{self._nested[id(model)][0]}()"
+        own = model.name if getattr(model, "_named", False) else "part"
+        name = self._definition(model, lambda: f"make_{identifier(self._stem(model, own), 'part')}")
+        return code(f"{name}(", *([Hole(quoted(model.name), "name")] if self.has_copies(model) else []), ")")
 
     def model_class(self, model: Any) -> str:
         """Returns the name of the class that is a nested model."""
+        own = model.name if getattr(model, "_named", False) else "Part"
+        return self._definition(model, lambda: class_name(self._stem(model, own), "Part"))
+
+    def _stem(self, model: Any, name: str) -> str:
+        """The name of a nested model, without its number where it has copies."""
+        return name.rstrip("0123456789_-/ ") or name if self.has_copies(model) else name
+
+    def _definition(self, model: Any, wanted: Callable[[], str]) -> str:
         if id(model) not in self._nested:
-            name = self.names.take(class_name(model.name if getattr(model, "_named", False) else "Part", "Part"))
-            self._nested[id(model)] = (name, model)
-            self.definitions.append(self._write_nested(self, model, name))
+            body = self._write_nested(self, model, _NAME)
+            if body not in self._bodies:
+                self._bodies[body] = self.names.take(wanted())
+                self.definitions.append(body.replace(_NAME, self._bodies[body]))
+            self._nested[id(model)] = (self._bodies[body], model)
         return self._nested[id(model)][0]
 
     def busy(self) -> set[str]:

@@ -40,6 +40,11 @@ def folded(lines: list[Line], results: list[Var], names: Names, functions: list[
     return _loops(lines, results, _LONGEST)
 
 
+def looped(lines: list[Line], results: list[Var]) -> list[Line]:
+    """Returns fewer lines that do the same, by loops alone."""
+    return _loops(_loops(lines, results, 2), results, _LONGEST)
+
+
 def _last_uses(lines: list[Line], results: list[Var]) -> dict[Var, int]:
     last: dict[Var, int] = {}
     for i, line in enumerate(lines):
@@ -137,11 +142,15 @@ class _Varied:
     Attributes:
         variables: name of each variable, and its values (spelled) in each segment.
         counter: the name of a variable that counts, with where it starts; or None.
+        whole: the variables that are names by themselves, not parts of such.
+        keys: whether all attributes that differ could be told by a number that counts.
     """
 
     def __init__(self, rows: list[list[Hole]], taken: set[str], count_names: bool) -> None:
         self.variables: dict[str, list[str]] = {}
         self.counter: tuple[str, int] | None = None
+        self.whole: set[str] = set()
+        self.keys = True
         self.texts: dict[int, str] = {}
         self._stems: dict[tuple[str, ...], str] = {}
         self._taken, self._count = taken, count_names
@@ -152,10 +161,16 @@ class _Varied:
                 self.texts[i] = self._variable(texts, rows[0][i].hint)
 
     def _variable(self, texts: list[str], hint: str) -> str:
-        stem = _stem(texts) if hint == "name" else None
+        if hint == "key":
+            return self._key(texts)
+        stem = _stem(texts) if hint in ("name", "part") else None
         if stem is not None:
             before, middles, after = stem
-            return f'f"{before}{{{self._named(tuple(middles))}}}{after}"' if before or after else self._named(tuple(middles))
+            if before or after:
+                return f'f"{before}{{{self._named(tuple(middles))}}}{after}"'
+            made = self._named(tuple(middles), hint == "part")
+            self.whole.update([made] if hint == "name" else [])
+            return made
         times = self._multiple(texts)
         if times is not None:
             smaller, factor = times
@@ -182,15 +197,40 @@ class _Varied:
                 return [str(n) for n in other], own[0] // other[0]
         return None
 
-    def _named(self, middles: tuple[str, ...]) -> str:
+    def _key(self, texts: list[str]) -> str:
+        """The expression of an attribute that differs by a number: `self.blocks[i]`, or `getattr(self, f"dense_{i}")`."""
+        before = _shared(texts)
+        after = _shared([t[len(before) :][::-1] for t in texts])[::-1]
+        number = self._counted([t[len(before) : len(t) - len(after)] for t in texts])
+        if number is not None and before.endswith("[") and after.startswith("]"):
+            return f"{before}{number}{after}"
+        owner, _, stem = before.rpartition(".")
+        if number is None or after or not stem.isidentifier():
+            self.keys = False
+            return texts[0]
+        return f'getattr({owner}, f"{stem}{{{number}}}")'
+
+    def _counted(self, texts: list[str]) -> str | None:
+        """The expression of numbers that grow by equal steps, by a variable that counts; None where they do not."""
+        numbers = [int(t) for t in texts if t.isdigit() and str(int(t)) == t]
+        step = numbers[1] - numbers[0] if self._count and len(numbers) == len(texts) else 0
+        if step <= 0 or numbers != list(range(numbers[0], numbers[0] + step * len(numbers), step)):
+            return None
+        if self.counter is None:
+            self.counter = (self._new("i"), numbers[0] // step)
+        name, start = self.counter
+        rest = numbers[0] - step * start
+        return f"{step} * {name}" * (step > 1) + name * (step == 1) + (f" {'+' if rest > 0 else '-'} {abs(rest)}" if rest else "")
+
+    def _named(self, middles: tuple[str, ...], counts: bool = True) -> str:
+        """The variable for parts of names that differ, or its expression by one that counts."""
         if middles not in self._stems:
-            numbers = [int(m) if m.isdigit() and str(int(m)) == m else None for m in middles]
-            if self._count and None not in numbers and numbers == list(range(numbers[0], numbers[0] + len(numbers))):  # type: ignore[operator,arg-type]
-                self._stems[middles] = self._new("i")
-                self.counter = (self._stems[middles], numbers[0])  # type: ignore[assignment]
-            else:
+            counted = self._counted(list(middles)) if counts else None
+            if counted is None:
                 self._stems[middles] = self._new("name")
                 self.variables[self._stems[middles]] = [literal(m) or "" for m in middles]
+            else:
+                self._stems[middles] = counted
         return self._stems[middles]
 
     def _new(self, name: str) -> str:
@@ -199,6 +239,10 @@ class _Varied:
             count += 1
             made = f"{name}_{count}"
         return made
+
+    def hint(self, variable: str) -> str:
+        """What the values of a variable are for."""
+        return "part" if variable in self._stems.values() and variable not in self.whole else variable
 
     def filled(self, lines: list[Line]) -> list[Line]:
         """The lines of the first segment with the variables in place of what differs."""
@@ -233,7 +277,23 @@ def _loop_at(lines: list[Line], start: int, last: dict[Var, int], longest: int) 
         enough = 2 - ("block" in lines[start].about)
         if len(segments) > 1 and saved >= enough and (best is None or saved > best[0]):
             best = saved, segments
-    return None if best is None else _loop(best[1])
+    return None if best is None or _begins_inside(lines, start, best[1], last) else _loop(best[1])
+
+
+def _begins_inside(lines: list[Line], start: int, segments: list[list[Line]], last: dict[Var, int]) -> bool:
+    """Whether as many segments that begin a little later differ in less: then these begin inside a block."""
+    period = len(segments[0])
+    for shift in range(1, period):
+        later = _run(lines, start + shift, period, last)
+        if len(later) >= len(segments):
+            ended = _ends_blocks(segments[0][0]) and not _ends_blocks(later[0][0])
+            if ended or _differing(later) < _differing(segments):
+                return True
+    return False
+
+
+def _differing(segments: list[list[Line]]) -> int:
+    return len(_Varied([_form(s)[2] for s in segments], set(), True).variables)
 
 
 def _run(lines: list[Line], start: int, period: int, last: dict[Var, int]) -> list[list[Line]]:
@@ -246,12 +306,15 @@ def _run(lines: list[Line], start: int, period: int, last: dict[Var, int]) -> li
     found = [first]
     carried: int | None = None
     at = start + period
+    rows = [_form(first)[2]]
     while at + period <= len(lines):
         if last[out] >= at + period:
             break
         segment = lines[at : at + period]
         following = _escaping(lines, at, at + period, last)
-        other, also, _ = _form(segment)
+        other, also, holes = _form(segment)
+        if other == form and not _keys_go_on([*rows[-2:], holes]):
+            break
         differing = [i for i, (a, b) in enumerate(zip(taken, also, strict=False)) if a != b]
         if following is None or other != form or len(differing) != 1 or also[differing[0]] != out:
             break
@@ -260,14 +323,21 @@ def _run(lines: list[Line], start: int, period: int, last: dict[Var, int]) -> li
         carried = differing[0]
         taken, out = also, following
         found.append(segment)
+        rows.append(holes)
         at += period
     return found
+
+
+def _keys_go_on(rows: list[list[Hole]]) -> bool:
+    """Whether the attributes of three segments that follow each other can be told by a number that counts."""
+    columns = [[row[i] for row in rows] for i in range(len(rows[0])) if rows[0][i].hint == "key"]
+    return all(_Varied([[h] for h in column], set(), True).keys for column in columns)
 
 
 def _loop(segments: list[list[Line]]) -> tuple[Line, int] | None:
     forms = [_form(s) for s in segments]
     varied = _Varied([f[2] for f in forms], set(), True)
-    if len(varied.variables) > _MOST_VARIED:
+    if len(varied.variables) > _MOST_VARIED or not varied.keys:
         return None
     before, _ = next((a, b) for a, b in zip(forms[0][1], forms[1][1], strict=True) if a != b)
     inside = Var(("inside", before, id(segments[0][0])))
@@ -325,7 +395,7 @@ def _one_function(lines: list[Line], results: list[Var], names: Names, functions
     functions.append(Function(name, forms[0][1], list(varied.variables), body, body[-1].outs[0]))  # type: ignore[arg-type]
     for number in reversed(range(len(places))):
         i, start = places[number]
-        literals = [Hole(values[number], hint) for hint, values in varied.variables.items()]
+        literals = [Hole(v[number], varied.hint(name)) for name, v in varied.variables.items()]
         end = segments[number][-1]
         right = code(f"{name}(", joined([*forms[number][1], *literals]), ")")
         lists[i][0][start : start + size] = [Line(end.outs, right, end.wanted, ("block", *end.about))]
@@ -351,12 +421,29 @@ def _best_repeated(lists: list[tuple[list[Line], list[Var]]]) -> tuple[int, list
             saved = (len(apart) - 1) * weight - len(apart) - 3
             if saved < len(_form(segments[0])[1]) or not _varies_little(segments):
                 continue
+            i, start = apart[0]
+            if _is_run(lists[i][0], start, size, lasts[i]):
+                continue
             first = segments[0][0]
             begins_well = bool(first.about) and not {"Activation", "block"} & set(first.about) and first.carried is None
-            score = saved / len(_form(segments[0])[1]), begins_well
+            score = not _ends_blocks(first), saved / len(_form(segments[0])[1]), begins_well
             if best is None or score > best[0]:
                 best = score, size, apart
     return None if best is None else best[1:]
+
+
+def _is_run(lines: list[Line], start: int, size: int, last: dict[Var, int]) -> bool:
+    """Whether a segment is one shorter segment several times."""
+    return any(
+        len(_run(lines[: start + size], start, period, last)) * period == size
+        for period in range(1, size // 2 + 1)
+        if size % period == 0
+    )
+
+
+def _ends_blocks(line: Line) -> bool:
+    """Whether people end blocks with what a line calls, rather than begin them."""
+    return any("Pooling" in a or a == "Flatten" for a in line.about[:1])
 
 
 def _is_layer(v: Var) -> bool:

@@ -98,16 +98,23 @@ def input_code(objects: Objects, source: Any, spec: Any = None) -> Code:
     return code("keras.Input(", joined(shown), ")")
 
 
-def model_arguments(module: Any) -> list[str]:
-    """The arguments that all models take, spelled, where they differ from the defaults."""
+def model_arguments(module: Any, name: str = "", named: bool = True, chain: bool = False) -> list[str]:
+    """The arguments that all models take, spelled, where they differ from the defaults.
+
+    Args:
+        module: the model.
+        name: stands for the module's own name.
+        named: whether the name is among them.
+        chain: whether it is written as a Sequential, which takes no dtype: each layer has its own.
+    """
     shown = []
     if isinstance(module, Layer):
         if not module.trainable:
             shown.append("trainable=False")
-        if module.dtype_policy.name != "float32":
+        if module.dtype_policy.name != "float32" and not chain:
             shown.append(f"dtype={quoted(module.dtype_policy.name)}")
-        if module._named:
-            shown.append(f"name={quoted(module.name)}")
+        if module._named and named:
+            shown.append(f"name={name or quoted(module.name)}")
     return shown
 
 

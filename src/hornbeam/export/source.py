@@ -119,18 +119,21 @@ def _unseen() -> Iterator[None]:
 def _functional(view: View) -> File:
     file = File(_header("in the functional style", view), source_functional.write_function)
     file.function_text = source_functional.function_text
+    file.look_for_copies(view.module)
     source_functional.write(file, view)
     return file
 
 
 def _sequential(view: View) -> File:
     file = File(_header("in the sequential style", view), source_sequential.write_function)
+    file.look_for_copies(view.module)
     source_sequential.write(file, view)
     return file
 
 
 def _subclassing(view: View) -> File:
     file = File(_header("in the subclassing style", view), source_subclassing.write_class)
+    file.look_for_copies(view.module)
     source_subclassing.write(file, view)
     return file
 

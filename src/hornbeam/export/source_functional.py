@@ -138,7 +138,7 @@ class Functional:
         """The expression that makes a layer: a constructor, or the function that makes a nested model."""
         if getattr(layer, "graph", None) is not None:
             masked = "mask" in node.kwargs or id(self.view.module) in self.file.masked
-            return (self.file.model_function(layer, masked),)
+            return self.file.model_function(layer, masked)
         return constructed(self.file, layer, node)
 
     def _held(self, path: str) -> Code:
@@ -172,6 +172,8 @@ class Functional:
             wanted = name_of(self.view.source(ref))
             fallback = "inputs" if len(graph.inputs) == 1 else f"input_{i + 1}"
             self.fixed[Var(ref)] = names.take(identifier(wanted) if wanted else fallback)
+        if names is self.file.names:
+            self.file.values.update(self.fixed.values())
         for node in self.nodes:
             self.view.refuse(node, partial(self.body.add, node))
         results = [p for ref in refs_in(graph.output_nest) for p in self.body.take(ref) if type(p) is Var]
@@ -182,7 +184,7 @@ class Functional:
         end = [Var(r) for r in graph.inputs] + results
         name_values(everything, named, end, self.file.busy(), self.fixed)
         ins, outs = (text(nest_code(n, self.body.take), named) for n in (graph.input_nest, graph.output_nest))
-        arguments = ", ".join([ins, outs, *model_arguments(self.view.module)])
+        arguments = ", ".join([ins, outs, *model_arguments(self.view.module, self.file.name_in(self.view.module))])
         self.file.objects.need("keras")
         return written(everything, named, indent), f"keras.Model({arguments})"
 
@@ -232,6 +234,6 @@ def write_function(file: File, model: Any, name: str) -> str:
     if as_sequence(view, id(model) in file.masked) is not None:
         from hornbeam.export.source_sequential import model_lines
 
-        return "\n".join([f"def {name}():", *model_lines(file, view, 1)])
-    lines, model = Functional(file, view).lines(Names(file.names.taken), 1)
-    return "\n".join([f"def {name}():", *lines, wrapped(f"    return {model}")])
+        return "\n".join([f"def {name}({file.name_in(model)}):", *model_lines(file, view, 1)])
+    lines, made = Functional(file, view).lines(Names(file.names.taken - file.values), 1)
+    return "\n".join([f"def {name}({file.name_in(model)}):", *lines, wrapped(f"    return {made}")])

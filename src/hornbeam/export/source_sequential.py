@@ -47,7 +47,7 @@ def write_function(file: File, model: Any, name: str) -> str:
         raise ValueError(
             f'to_source(style="sequential") cannot hold the nested {title(view.module)}: {reason}. Use style="functional".'
         )
-    return "\n".join([f"def {name}():", *model_lines(file, view, 1)])
+    return "\n".join([f"def {name}({file.name_in(model)}):", *model_lines(file, view, 1)])
 
 
 def model_lines(file: File, view: View, indent: int) -> list[str]:
@@ -55,7 +55,7 @@ def model_lines(file: File, view: View, indent: int) -> list[str]:
     start = input_code(file.objects, view.source(view.graph.inputs[0]), view.graph.inputs[0].spec)
     layers = [view.refuse(node, partial(_layer, file, view, node)) for node in view.nodes()]
     about = [(type(view.child(n.target)).__name__ if n.kind == "module" else "",) for n in view.nodes()]
-    arguments = model_arguments(view.module)
+    arguments = model_arguments(view.module, file.name_in(view.module), chain=True)
     file.objects.need("keras")
     space = "    " * indent
     chain = Var("start")
@@ -93,7 +93,7 @@ def _layer(file: File, view: View, node: Node) -> Code:
     if node.kind == "module":
         child: Any = view.child(node.target)
         if getattr(child, "graph", None) is not None:
-            return (file.model_function(child, "mask" in node.kwargs or id(view.module) in file.masked),)
+            return file.model_function(child, "mask" in node.kwargs or id(view.module) in file.masked)
         return file.objects.constructor(child) if isinstance(child, Layer) else file.objects.module(child)
     file.objects.need("layers")
     if node.kind == "function" and len(node.args) == 1 and not node.kwargs:

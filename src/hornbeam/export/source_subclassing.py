@@ -10,8 +10,9 @@ from torch import nn
 from hornbeam.core.layer import Layer
 from hornbeam.core.tracking import CONTAINERS
 from hornbeam.export.body import in_reading_order, nest_code
-from hornbeam.export.code import Code, Var, code, joined, without_dead
+from hornbeam.export.code import Code, Hole, Line, Var, code, joined, without_dead
 from hornbeam.export.file import File
+from hornbeam.export.folding import looped
 from hornbeam.export.layout import wrapped
 from hornbeam.export.naming import Names, class_name, identifier, literal, quoted
 from hornbeam.export.parts import View, input_code, model_arguments, name_of, title
@@ -22,6 +23,25 @@ from hornbeam.export.torch_body import access
 from hornbeam.graph import tree
 from hornbeam.graph.graph import Graph
 from hornbeam.graph.node import Node, Ref
+
+_SPLIT = "\0"  # between an attribute, what makes it, and the attribute before it
+
+
+def _attribute_lines(lines: list[Line], indent: int) -> list[str]:
+    made: list[str] = []
+    space = "    " * indent
+    for line in lines:
+        if line.carried is not None:
+            made.append(wrapped(f"{space}for {', '.join(line.targets) or '_'} in {text(line.right, {})}:"))
+            made += _attribute_lines(line.body, indent + 1)
+            continue
+        place, shown, _ = text(tuple("" if type(p) is Var else p for p in line.right), {}).split(_SPLIT)
+        key = place.removeprefix("getattr(self, ").removesuffix(")")
+        if key.startswith("f"):
+            made.append(wrapped(f"{space}setattr(self, {key}, {shown})"))
+        else:
+            made.append(wrapped(f"{space}{place} = {shown}" if key == place else f"{space}self.add_module({key}, {shown})"))
+    return made
 
 
 class Class:
@@ -45,7 +65,7 @@ class Class:
     def _callee(self, node: Node) -> Code:
         if node.kind == "operation":
             return self.file.objects.constructor(node.target)
-        return (access("self", self.view.module, node.target),)
+        return (Hole(access("self", self.view.module, node.target), "key"),)
 
     def _held(self, path: str) -> Code:
         return (access("self", self.view.module, path),)
@@ -77,15 +97,22 @@ class Class:
                 shown = text(self.file.objects.value(value), {})
                 persistent = "" if key not in module._non_persistent_buffers_set else ", persistent=False"
                 made.append(f"self.register_buffer({quoted(key)}, {shown}{persistent})")
+        return [*(wrapped(f"        {line}") for line in made), *self._layers(called), *ties(module)]
+
+    def _layers(self, called: set[Any]) -> list[str]:
+        """The statements that make the layers, in loops where they repeat."""
+        module = self.view.module
+        chain: Any = Var("start")
+        lines = []
         for key, child in module._modules.items():
             if child is None or type(child).__name__ == "InputLayer":
                 continue
             if not any(t == key or str(t).startswith(key + ".") for t in called) and not child.state_dict():
                 continue
-            place = access("self", module, key)
-            shown = text(self._made(key, child), {})
-            made.append(f"{place} = {shown}" if place.startswith("self.") else f"self.add_module({quoted(key)}, {shown})")
-        return [*(wrapped(f"        {line}") for line in made), *ties(module)]
+            place, before, chain = access("self", module, key), chain, Var(key)
+            right = code(Hole(place, "key"), _SPLIT, self._made(key, child), _SPLIT, before)
+            lines.append(Line([chain], right, about=(type(child).__name__,)))
+        return _attribute_lines(looped(lines, [chain]), 2)
 
     def _made(self, path: str, child: Any) -> Code:
         if isinstance(child, CONTAINERS):
@@ -98,7 +125,9 @@ class Class:
 
     def _constructor(self, child: Any, node: Node) -> Code:
         if getattr(child, "graph", None) is not None:
-            return code(self.file.model_class(child), "(", joined(model_arguments(child)), ")")
+            own = name_of(child)
+            arguments = [*model_arguments(child, named=False)] + ([code("name=", Hole(quoted(own), "name"))] if own else [])
+            return code(self.file.model_class(child), "(", joined(arguments), ")")
         return constructed(self.file, child, node)
 
     # -- call
@@ -123,7 +152,9 @@ class Class:
         result = nest_code(graph.output_nest, self.body.take)
         results = [p for p in result if type(p) is Var]
         lines = without_dead(self.body.lines, results)
-        if lines and len(result) == 1 and lines[-1].outs == [result[0]] and not lines[-1].target:
+        lines = looped(lines, results)
+        last = lines[-1] if lines else None
+        if last and len(result) == 1 and last.outs == [result[0]] and not last.target and last.carried is None:
             result = lines.pop().right
             results = [p for p in result if type(p) is Var]
         name_values(lines, named, results, {"self", "inputs", "training"} if type(nest) is not Ref else {"self", "training"})
