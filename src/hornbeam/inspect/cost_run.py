@@ -28,6 +28,8 @@ from hornbeam.inspect.cost_packed import is_known, packed_objects, sizes, unpack
 from hornbeam.inspect.cost_rules import multiply_adds
 from hornbeam.inspect.cost_stand_ins import fake_of, parameters, real_of, sizes_of, standing_in
 
+_FAKE, _DEVICE = torch._subclasses.fake_tensor.FakeTensor, torch.ops.prim.device.default
+
 
 class StepRun(Calls, TorchDispatchMode):
     """Runs a module once, forward and, in training, backward.
@@ -71,6 +73,8 @@ class StepRun(Calls, TorchDispatchMode):
     # -- what kernels cost
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is _DEVICE and type(args[0]) is _FAKE:  # autograd asks for it all the time
+            return args[0].fake_device
         kwargs = kwargs or {}
         out = func(*args, **kwargs)
         space, _, name = func._schema.name.partition("::")
