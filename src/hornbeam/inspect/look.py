@@ -21,7 +21,8 @@ def summary(
     Args:
         module: any module.
         inputs: what it is called with: a shape with None for the batch, an example tensor, an `Input`, or a list or dictionary of
-            such; None for a model that knows its inputs.
+            such, in which numbers and the like are handed on as they are; a bare shape has the dtype of the module's weights, or
+            is of integers where these are looked up; None for a model that knows its inputs.
         line_length: width in characters.
         positions: column positions, as fractions of the width or in characters.
         print_fn: function that takes the text; printing unless given.
