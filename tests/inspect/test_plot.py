@@ -59,11 +59,11 @@ def chain(count: int) -> keras.Model:
     return keras.Model(inputs, x)
 
 
-def residual(count: int) -> keras.Model:
+def residual(count: int, skip: bool = False) -> keras.Model:
     x = inputs = keras.Input((4,))
     for _ in range(count):
         x = layers.Add()([x, layers.ReLU()(layers.BatchNormalization()(layers.Dense(4)(x)))])
-    return keras.Model(inputs, x)
+    return keras.Model(inputs, layers.Add()([inputs, x]) if skip else x)
 
 
 def dense_blocks() -> keras.Model:
@@ -352,7 +352,9 @@ def overlap(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 def crosses(line: list[tuple[float, float]], rect: tuple[float, ...]) -> bool:
     """Whether a line passes through a rectangle; ends on its border are no passing."""
     x, y, w, h = rect
-    parts = [(a, b, t / 20) for a, b in pairwise(line) for t in range(21)]
+    around = lambda a, b: (min(a[0], b[0]), min(a[1], b[1]), abs(a[0] - b[0]) + 0.1, abs(a[1] - b[1]) + 0.1)  # noqa: E731
+    near = [(a, b) for a, b in pairwise(line) if overlap(around(a, b), rect)]
+    parts = [(a, b, t / 20) for a, b in near for t in range(21)]
     steps = [(ax + (bx - ax) * t, ay + (by - ay) * t) for (ax, ay), (bx, by), t in parts]
     return any(x + 1 < px < x + w - 1 and y + 1 < py < y + h - 1 for px, py in steps)
 
@@ -373,6 +375,7 @@ MODELS = {
     "unet": (unet, {}),
     "dense blocks": (dense_blocks, {}),
     "residual": (lambda: residual(70), {}),
+    "one piece": (lambda: residual(80, skip=True), {}),
     "pieces": (lambda: stacked(90), {"expand_nested": True, "fold": False}),
     "subclassed": (built, {"expand_nested": True}),
 }

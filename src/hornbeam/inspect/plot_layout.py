@@ -13,6 +13,8 @@ from hornbeam.inspect.plot_pieces import joined, sections_of
 from hornbeam.inspect.plot_placed import Part, Piece, Placed, Point, Rect
 from hornbeam.inspect.plot_ports import uncrossed
 
+MANY = 300  # boxes that are laid out together above which lines bend at right angles: slanted ones would take seconds
+
 
 def ranks_of(diagram: Diagram) -> Counter[Box]:
     """Returns how many calls lie before each box, on the longest way."""
@@ -47,7 +49,9 @@ def _placed(diagram: Diagram, size: Any, room: Any, captions: Any, down: bool, f
     taps, links, pieces = _trunks(diagram, rank, fresh)
     heavy = _is_heavy(diagram, rank)
     graph = _graph(diagram, size, room, captions, taps, links, rank)
-    found = _run(graph, down, heavy, crowded=not heavy and len(links) > 1.35 * len(diagram.boxes))
+    dense = len(links) > 1.35 * len(diagram.boxes)
+    style = "diagonal" if dense or len(diagram.boxes) <= MANY else "orthogonal"
+    found = _run(graph, down, heavy, dense and not heavy, style)
     boxes, groups = {}, {}
     for key, node in zip(found.ids, found.nodes, strict=True):
         x, y = node["center"]["x"] - node["size"]["width"] / 2, node["center"]["y"] - node["size"]["height"] / 2
@@ -99,7 +103,7 @@ def _graph(diagram: Diagram, size: Any, room: Any, captions: Any, taps: Any, lin
     return graph
 
 
-def _run(graph: Any, down: bool, heavy: bool, crowded: bool) -> Any:
+def _run(graph: Any, down: bool, heavy: bool, crowded: bool, style: str) -> Any:
     """Brandes-Köpf placement centres and keeps chains straight; network simplex stays narrow where lines are dense."""
     graphlay = library("graphlay")
     off = dict.fromkeys(("sifting_rounds", "pullin_rounds", "kick_patience"), 0)
@@ -109,7 +113,7 @@ def _run(graph: Any, down: bool, heavy: bool, crowded: bool) -> Any:
         "direction": "topbottom" if down else "leftright",
         "effort": {"custom": quick} if heavy else "balanced",
         "spacing": {**gaps, "compound_header": 10, "compound_padding": 14},
-        "routing": {"style": "diagonal", "centre_ports": "all"},
+        "routing": {"style": style, "centre_ports": "all"},
         "coords": {"branch_style": "free", "placement": "network_simplex" if crowded else "brandes_koepf"},
         "tuning": {"routing": {"port_relax_rounds": 0, "overlap_repair_rounds": 0} if heavy else {}},
     }
