@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import traceback
 
 import pytest
 import torch
@@ -388,3 +389,57 @@ def test_remove_undoes_insert(kinds, data):
     assert [[o.shape for o in n.outputs] for n in back.graph.nodes] == [[o.shape for o in n.outputs] for n in model.graph.nodes]
     source = torch.randn(3, 4)
     torch.testing.assert_close(back(source), model(source), rtol=0, atol=0)
+
+
+def three_layers():
+    return Sequential([Input((3,)), Dense(8, name="a"), Dense(5, name="b"), Dense(2, name="c")], name="three")
+
+
+def test_a_layer_of_another_size_is_put_in_the_middle_by_rebuilding_what_follows():
+    model = three_layers()
+    with pytest.raises(ValueError, match=r"takes an input of shape \(None, 8\), and would be given .*Say rebuild=True"):
+        model.replace("a", Dense(9, name="wide"))
+    changed = model.replace("a", Dense(9, name="wide"), rebuild=True)
+    assert changed(torch.ones(2, 3)).shape == (2, 2)
+    assert list(changed.state_dict()) == ["wide.kernel", "wide.bias", "b.kernel", "b.bias", "c.kernel", "c.bias"]
+    assert changed.get_layer("b").kernel.shape == (9, 5)
+    assert changed.get_layer("c") is model.get_layer("c")
+    assert model.get_layer("b").kernel.shape == (8, 5)
+
+
+def test_a_shared_layer_is_rebuilt_once():
+    x, shared = Input((4,)), Dense(3, name="shared")
+    h = Dense(5, name="h")(x)
+    model = Model(x, shared(h) + shared(torch.relu(h)))
+    changed = model.replace("h", Dense(7, name="h"), rebuild=True)
+    assert changed(torch.ones(2, 4)).shape == (2, 3)
+    assert [layer.name for layer in changed.layers].count("shared") == 1
+    assert changed.get_layer("shared").kernel.shape == (7, 3)
+
+
+def test_an_edited_model_is_compiled_as_the_other_was():
+    model = three_layers()
+    model.compile("adam", "mse", metrics=["mae"])
+    changed = model.replace("c", Dense(1, name="c"))
+    assert changed.compiled
+    assert changed.optimizer is not model.optimizer
+    assert sorted(changed.fit(torch.ones(4, 3), torch.ones(4, 1), verbose=0).history) == ["loss", "mae"]
+    model.compile(lambda weights: torch.optim.SGD(weights, lr=0.1), "mse")
+    with pytest.warns(UserWarning, match="compiled anew"):
+        assert not model.insert_after("a", Dropout(0.5)).compiled
+    assert not three_layers().insert_after("a", Dropout(0.5)).compiled
+
+
+def test_errors_of_edits_show_the_users_lines_only():
+    for edit in (
+        lambda m: m.replace("a", Dense(9)),
+        lambda m: m.insert_after("a", Dense(9)),
+        lambda m: m.remove("a"),
+        lambda m: m.tap("nothing"),
+        lambda m: m["c":"a"],
+    ):
+        with pytest.raises(ValueError, match="a") as caught:
+            edit(three_layers())
+        frames = traceback.extract_tb(caught.value.__traceback__)
+        assert {f.filename for f in frames} == {__file__}
+        assert caught.value.__cause__ is None

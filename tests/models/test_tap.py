@@ -348,3 +348,17 @@ def test_a_tap_gives_what_the_eager_layers_give(kinds, place):
             values.append((f"{name}/relu", value))
     name, expected = values[place % len(values)]
     torch.testing.assert_close(model.tap(name)(source), expected, rtol=0, atol=0)
+
+
+def test_a_later_call_of_a_shared_nested_model_is_reached():
+    inner = Sequential([Input((8,)), Dense(8, name="a")], name="inner")
+    x = Input((8,))
+    model = Model(x, inner(inner(x)))
+    values = torch.randn(2, 8)
+    first, second = inner(values), model(values)
+    assert torch.equal(model.tap("inner:0/a")(values), first)
+    assert torch.equal(model.tap("inner:1/a")(values), second)
+    assert torch.equal(model.tap("inner/a", index=0)(values), first)
+    assert torch.equal(model.tap("inner/a", index=1)(values), second)
+    with pytest.raises(ValueError, match=r"calls 'inner' 2 times. Say which call: 'inner:0/a', 'inner:1/a'"):
+        model.tap("inner/a")

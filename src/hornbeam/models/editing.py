@@ -7,6 +7,7 @@ compiled, be part of other models, or run in another thread.
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,7 @@ from hornbeam.core.errors import describe, did_you_mean
 from hornbeam.core.layer import Layer
 from hornbeam.graph import tree
 from hornbeam.graph.edit import call_names, find, input_symbols, keep_source
+from hornbeam.graph.errors import boundary
 from hornbeam.graph.graph import Graph, make_call
 from hornbeam.graph.node import Node
 from hornbeam.graph.symbolic import Symbol, symbols_in
@@ -54,10 +56,11 @@ def _calls(model: GraphModel, name: str) -> list[Node]:
     return found
 
 
-def one_call(model: GraphModel, name: str) -> Node:
+def one_call(model: GraphModel, name: str, rest: str = "") -> Node:
+    """The call of a name; `rest` is what follows it in a path, for the error that says how to write which call is meant."""
     found = _calls(model, name)
     if len(found) > 1:
-        spellings = ", ".join(repr(f"{name}:{i}") for i in range(len(found)))
+        spellings = ", ".join(repr(f"{name}:{i}{rest}") for i in range(len(found)))
         raise ValueError(f"Model {model.name!r} calls {name!r} {len(found)} times. Say which call: {spellings}.")
     return found[0]
 
@@ -89,7 +92,9 @@ def model_like(model: GraphModel, inputs: Any, outputs: Any, keys: dict[int, str
     return made
 
 
-def again(model: GraphModel, changes: dict[int, Change], title: str) -> tuple[Any, Any, dict[int, Any]]:
+def again(
+    model: GraphModel, changes: dict[int, Change], title: str, anew: dict[int, Any] | None = None
+) -> tuple[Any, Any, dict[int, Any]]:
     """Records a model's graph anew, with some of its calls changed.
 
     Returns:
@@ -99,7 +104,7 @@ def again(model: GraphModel, changes: dict[int, Change], title: str) -> tuple[An
     given: dict[int, Any] = {}
 
     def call(node: Node, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        made = Again(model, node, target, title)
+        made = Again(model, node, target, title, anew)
         change = changes.get(id(node))
         given[id(node)] = made(*args, **kwargs) if change is None else change(made, args, kwargs)
         return given[id(node)]
@@ -107,7 +112,7 @@ def again(model: GraphModel, changes: dict[int, Change], title: str) -> tuple[An
     starts, sources = [], []
     for ref, symbol in zip(graph.inputs, input_symbols(graph, model._child), strict=True):
         change = changes.get(id(ref.node))
-        value = symbol if change is None else change(Again(model, ref.node, None, title), (symbol,), {})
+        value = symbol if change is None else change(Again(model, ref.node, None, title, anew), (symbol,), {})
         given[id(ref.node)] = value
         starts.append(value)
         sources.append(value if value.node.kind == "input" else symbol)
@@ -116,25 +121,48 @@ def again(model: GraphModel, changes: dict[int, Change], title: str) -> tuple[An
 
 
 class Again:
-    """A call of a model that can be made again, on other values."""
+    """A call of a model that can be made again, on other values.
 
-    def __init__(self, model: GraphModel, node: Node, target: Any, title: str) -> None:
-        self.model, self.node, self.target, self.title = model, node, target, title
+    Args:
+        anew: by the id of a layer, the one made in its place for another shape; None where no layer is to be made anew.
+    """
+
+    def __init__(self, model: GraphModel, node: Node, target: Any, title: str, anew: dict[int, Any] | None = None) -> None:
+        self.model, self.node, self.target, self.title, self.anew = model, node, target, title, anew
+
+    def rebuilt(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The call of a new layer of the same config, for shapes that the old one was not built for."""
+        assert self.anew is not None
+        if id(self.target) not in self.anew:
+            self.anew[id(self.target)] = type(self.target).from_config(self.target.get_config())
+        return make_call(self.node, self.anew[id(self.target)], args, kwargs)
+
+    def remedy(self) -> str:
+        """What to do where a layer was built for another shape."""
+        if not self.title.startswith("replace(") or not isinstance(self.target, Layer) or not self.target.weights:
+            return ""
+        return " Say rebuild=True to have such layers made anew, with new weights; or replace this one first."
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.node.kind == "input":
             return args[0]
+        taken = None if self.anew is None else self.anew.get(id(self.target))
         try:
-            result = make_call(self.node, self.target, args, kwargs)
+            result = make_call(self.node, taken or self.target, args, kwargs)
         except Exception as error:
             before = [r.spec.shape for r in self.node.visible_refs()]
             now = [s.shape for s in symbols_in((args, {k: v for k, v in kwargs.items() if k not in self.node.passed}))]
             if before == now:
                 raise
+            if self.anew is not None and isinstance(self.target, Layer) and taken is None and self.target.weights:
+                return self._sourced(self.rebuilt(args, kwargs))
             raise ValueError(
                 f"{self.title}: {self.node.name!r} of model {self.model.name!r} takes an input of shape {_shapes(before)}, and "
-                f"would be given one of shape {_shapes(now)}. {_first_line(error)}"
-            ) from error
+                f"would be given one of shape {_shapes(now)}. {_first_line(error)}{self.remedy()}"
+            ) from None
+        return self._sourced(result)
+
+    def _sourced(self, result: Any) -> Any:
         keep_source(result, self.node)
         return result
 
@@ -150,6 +178,7 @@ def _first_line(error: Exception) -> str:
 # -- changing
 
 
+@boundary
 def insert_after(model: Any, name: str, layer: Any) -> Any:
     """Returns a model in which what `name` gives goes through `layer`, wherever it goes.
 
@@ -180,6 +209,7 @@ def insert_after(model: Any, name: str, layer: Any) -> Any:
     return _edited(model, "insert_after", name, change)
 
 
+@boundary
 def insert_before(model: Any, name: str, layer: Any) -> Any:
     """Returns a model in which what `name` takes goes through `layer` first; other takers of that value do not see it.
 
@@ -204,13 +234,15 @@ def insert_before(model: Any, name: str, layer: Any) -> Any:
     return _edited(model, "insert_before", name, change)
 
 
-def replace(model: Any, name: str, layer: Any) -> Any:
+@boundary
+def replace(model: Any, name: str, layer: Any, rebuild: bool = False) -> Any:
     """Returns a model in which `layer` stands in the place of `name`, called as that was.
 
     Args:
         model: a Sequential or functional model.
         name: path of a layer or function, or of an input; every call of a shared layer, unless "name:1" says which.
         layer: a layer, torch module or function that takes and gives as many values; for an input an `Input`.
+        rebuild: whether layers behind it that were built for another shape are made anew, with new weights.
 
     Raises:
         ValueError: there is no such call, or a layer behind it does not fit the new shape; the message has both shapes.
@@ -232,9 +264,10 @@ def replace(model: Any, name: str, layer: Any) -> Any:
             raise ValueError(f"replace: {node.name!r} gives {len(node.outputs)} value(s), but {_title(layer)} gives {count}.")
         return result
 
-    return _edited(model, "replace", name, change)
+    return _edited(model, "replace", name, change, {} if rebuild else None)
 
 
+@boundary
 def remove(model: Any, name: str) -> Any:
     """Returns a model without a layer: what it took goes where its result went.
 
@@ -260,15 +293,29 @@ def remove(model: Any, name: str) -> Any:
     return _edited(model, "remove", name, change)
 
 
-def _edited(model: Any, what: str, path: str, change: Change) -> Any:
+def _edited(model: Any, what: str, path: str, change: Change, anew: dict[int, Any] | None = None) -> Any:
     if not isinstance(path, str):
         raise TypeError(f"{what} takes the name of a call, such as 'backbone/block3'. Received: {describe(path)}")
     check_graph(model, what)
     with untouched(model):
-        return _with_change(model, what, path, f"{what}({path!r})", change)
+        made = _with_change(model, what, path, f"{what}({path!r})", change, anew)
+    _compile_like(model, made)
+    return made
 
 
-def _with_change(model: GraphModel, what: str, path: str, title: str, change: Change) -> Any:
+def _compile_like(model: Any, made: Any) -> None:
+    """Compiles a changed model with what the other one was compiled with, its optimizer anew; warns where that cannot be."""
+    if not model.compiled:
+        return
+    config = model.get_compile_config()  # it warns
+    try:
+        if config is not None:
+            made.compile_from_config(config)
+    except Exception as error:
+        warnings.warn(f"Model {made.name!r} must be compiled anew: {_first_line(error)}", stacklevel=4)
+
+
+def _with_change(model: GraphModel, what: str, path: str, title: str, change: Change, anew: dict[int, Any] | None = None) -> Any:
     """A model with the calls at a path changed; nested models on the way are made anew, under their names."""
     first, _, rest = path.partition("/")
     nodes = _calls(model, first)
@@ -277,13 +324,17 @@ def _with_change(model: GraphModel, what: str, path: str, title: str, change: Ch
         target = nodes[0].target
         inner: Any = model._child(target) if nodes[0].kind == "module" else None
         check_graph(inner, f"{what}, {path!r}: what is inside {first!r}", nodes[0].name)
-        nested = _with_change(inner, what, rest, title, change)
+        nested = _with_change(inner, what, rest, title, change, anew)
         if all(n in nodes for n in known_graph(model).calls() if n.target == target):
             keys[id(nested)] = target
         else:
             nested.name = _free_name(inner.name, {m.name for m in model.layers if isinstance(m, Layer)})
         change = lambda made, args, kwargs: nested(*args, **kwargs)  # noqa: E731
-    inputs, outputs, _ = again(model, {id(n): change for n in nodes}, title)
+    inputs, outputs, _ = again(model, {id(n): change for n in nodes}, title, anew)
+    for node in known_graph(model).calls() if anew else ():
+        fresh = (anew or {}).get(id(model._child(node.target))) if node.kind == "module" else None
+        if fresh is not None:
+            keys[id(fresh)] = node.target
     made = model_like(model, inputs, outputs, keys, model.name)
     return _as_chain(model, made) if isinstance(model, Sequential) else made
 

@@ -18,7 +18,7 @@ from hornbeam.core.registry import custom_object_scope, public, snake_case
 from hornbeam.core.tracking import CONTAINERS, identifier
 from hornbeam.core.weights import raw
 from hornbeam.graph import symbolic, tree
-from hornbeam.graph.errors import trim
+from hornbeam.graph.errors import boundary, trim
 from hornbeam.graph.graph import Graph
 from hornbeam.graph.lower import Lowered, failing_call, lower
 from hornbeam.graph.node import Held
@@ -347,22 +347,27 @@ class GraphModel(Model):
 
     # -- changed copies, which share the layers
 
+    @boundary
     def insert_after(self, name: str, layer: Any) -> Any:
         """Returns a model in which what `name` gives goes through `layer`: see `editing.insert_after`."""
         return _editing().insert_after(self, name, layer)
 
+    @boundary
     def insert_before(self, name: str, layer: Any) -> Any:
         """Returns a model in which what `name` takes goes through `layer` first: see `editing.insert_before`."""
         return _editing().insert_before(self, name, layer)
 
-    def replace(self, name: str, layer: Any) -> Any:
+    @boundary
+    def replace(self, name: str, layer: Any, rebuild: bool = False) -> Any:
         """Returns a model in which `layer` stands in the place of `name`: see `editing.replace`."""
-        return _editing().replace(self, name, layer)
+        return _editing().replace(self, name, layer, rebuild)
 
+    @boundary
     def remove(self, name: str) -> Any:
         """Returns a model without a layer: see `editing.remove`."""
         return _editing().remove(self, name)
 
+    @boundary
     def __getitem__(self, index: Any) -> Any:
         """One layer by name, or the model from one call to another, `model["block2":"block5"]`, both of them in it."""
         if isinstance(index, str):

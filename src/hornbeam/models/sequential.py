@@ -13,7 +13,7 @@ from hornbeam.core.module import enclosing
 from hornbeam.core.registry import custom_object_scope, deserialize_keras_object, public, serialize_keras_object
 from hornbeam.graph import symbolic
 from hornbeam.graph.context import context, setting
-from hornbeam.graph.errors import trim
+from hornbeam.graph.errors import boundary, trim
 from hornbeam.graph.graph import Graph
 from hornbeam.layers.input import InputLayer
 from hornbeam.models.functional import GraphModel
@@ -271,6 +271,7 @@ class Sequential(GraphModel):
     def __iter__(self) -> Iterator[Any]:
         return iter(self._layers())
 
+    @boundary
     def __getitem__(self, index: Any) -> Any:
         """One layer by place or name, or a Sequential of a slice that shares the layers.
 

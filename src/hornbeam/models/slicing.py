@@ -6,6 +6,7 @@ from typing import Any
 
 from hornbeam.graph import tree
 from hornbeam.graph.edit import behind, input_symbols, new_input, relinked, side_entry
+from hornbeam.graph.errors import boundary
 from hornbeam.graph.node import Out, Ref
 from hornbeam.graph.symbolic import symbol_for
 from hornbeam.layers.input import InputLayer
@@ -14,6 +15,7 @@ from hornbeam.models.functional import Functional, GraphModel
 from hornbeam.models.sequential import Sequential
 
 
+@boundary
 def between(model: Any, first: str | None, last: str | None) -> Any:
     """Returns the part of a model from one call to another, both of them in it: `model["block2":"block5"]`.
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from hornbeam.core.errors import describe, did_you_mean
 from hornbeam.graph import tree
-from hornbeam.graph.edit import new_input, split_index
+from hornbeam.graph.edit import find, new_input, split_index
+from hornbeam.graph.errors import boundary
 from hornbeam.graph.graph import calls_behind
 from hornbeam.graph.node import Node, Out, Ref
 from hornbeam.graph.record import record
@@ -21,6 +22,7 @@ from hornbeam.models.editing import Again, again, known_graph, model_like, one_c
 from hornbeam.models.functional import GraphModel
 
 
+@boundary
 def tap(module: nn.Module, names: Any, index: int | None = None, inputs: Any = None) -> Any:
     """Returns intermediate outputs of a module, as a module that shares its layers and weights.
 
@@ -29,7 +31,7 @@ def tap(module: nn.Module, names: Any, index: int | None = None, inputs: Any = N
             runs the original once and collects what modules in it return (see `Tapped`).
         names: path of a layer or function, such as "backbone/block3", or a list, tuple or dict of such. "conv:1" is the second
             call of a shared layer, "conv:-1" the last.
-        index: the number of the call, in place of ":1".
+        index: the number of the call, in place of ":1": of the innermost part of the path that is called several times.
         inputs: for a module that runs its own Python: what it is called with (a shape with None for the batch, an example
             tensor, or a list of such), to check at once that the named modules are called.
 
@@ -45,7 +47,7 @@ def tap(module: nn.Module, names: Any, index: int | None = None, inputs: Any = N
     >>> tap(model, "hidden").output_shape
     (None, 4)
     """
-    paths = tree.map_leaves(lambda n: _path(n, index), names)
+    paths = tree.map_leaves(lambda n: _path(module, n, index), names)
     flat = tree.leaves(paths)
     if not flat:
         raise ValueError(f"tap takes the name of a call, or a list or dict of names. Received: {names!r}")
@@ -62,10 +64,22 @@ def tap(module: nn.Module, names: Any, index: int | None = None, inputs: Any = N
         return model_like(model, sources, tree.pack(paths, found), keys, None)
 
 
-def _path(name: Any, index: int | None) -> str:
+def _path(module: Any, name: Any, index: int | None) -> str:
+    """A path with the number of a call at the innermost part of it that is called several times; else at its end."""
     if not isinstance(name, str) or not name:
         raise TypeError(f"A call is named by a path such as 'backbone/block3'. Received: {describe(name)}")
-    return name if index is None else f"{name}:{index}"
+    if index is None:
+        return name
+    parts, numbered = name.split("/"), -1
+    for i, part in enumerate(parts):
+        calls = find(known_graph(module), part) if runs_graph(module) else []
+        if len(calls) > 1 and split_index(part)[1] is None:
+            numbered = i
+        if not calls or calls[0].kind != "module":
+            break
+        module = module._child(calls[0].target)
+    parts[numbered] += f":{index}"
+    return "/".join(parts)
 
 
 def _reach(model: GraphModel, paths: list[str], whole: bool) -> tuple[Any, Any, list[Any], dict[int, str]]:
@@ -83,7 +97,7 @@ def _reach(model: GraphModel, paths: list[str], whole: bool) -> tuple[Any, Any, 
     deeper: dict[str, list[str]] = {}  # by nested model: all its calls go through one that gives all that is wanted of any
     for path in paths:
         first, _, rest = path.partition("/")
-        node = one_call(model, first)
+        node = one_call(model, first, f"/{rest}" if rest else "")
         wanted.append((node, rest))
         if rest:
             _check_opens(model, node, path)
