@@ -158,6 +158,13 @@ def test_an_optimizer_of_another_models_weights_is_an_error(wrap):
             train()
 
 
+def test_an_instance_of_lbfgs_is_an_error():
+    model = chain()
+    model.compile(torch.optim.LBFGS(model.parameters()), "mse")
+    with pytest.raises(ValueError, match="LBFGS computes the loss several times a step"):
+        model.fit(X, Y, verbose=0)
+
+
 def test_an_optimizer_older_than_a_layer_gets_one_warning():
     model = chain()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)

@@ -245,6 +245,8 @@ def check_optimizer(model: Any) -> None:
     optimizer = given.optimizer if isinstance(given, TorchOptimizer) else given
     if not isinstance(optimizer, torch.optim.Optimizer) or not step.is_default(model, "train_step"):
         return
+    if isinstance(optimizer, torch.optim.LBFGS):
+        raise ValueError("torch.optim.LBFGS computes the loss several times a step: use it in a `train_step` of your own.")
     weights = {id(w) for w in model.trainable_weights}
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     missing = [path_of(name) for name, p in model.named_parameters() if id(p) in weights - held]
