@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -35,7 +36,7 @@ def check_compiled(model: Any, method: str) -> None:
 def check_counts(**counts: Any) -> None:
     """Raises where an argument is neither None nor a positive integer."""
     for name, value in counts.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < 1):
             raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
 
 
