@@ -157,7 +157,7 @@ class Arrays(Source):
             sample_weight = class_weights(y, class_weight, sample_weight)
         self.nest = pack_x_y_sample_weight(x, y, sample_weight)
         self.flat = tree.leaves(self.nest)
-        self.batch_size = batch_size or 32
+        self.batch_size = int(batch_size or 32)
         self.borrowed = bool(borrowed)
         self.rows, self.steps = rows, -(-rows // self.batch_size)
 
