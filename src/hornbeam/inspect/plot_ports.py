@@ -54,6 +54,7 @@ def _from(line: list[Point], x: float, bend: int) -> list[Point]:
     (x0, y0), (_, y1) = line[0], line[bend]
     if abs(x - x0) < 0.5:
         return line
-    if abs(line[bend][0] - x0) > 0.5:
+    if abs(line[bend][0] - x0) > 0.5 and abs(line[bend - 1][1] - y0) <= LEG:
         return [(x, y) for _, y in line[:bend]] + line[bend:]
-    return [(x, y0), (x0, y0 + max(-LEG, min(LEG, y1 - y0))), *line[1:]]
+    foot = y0 + max(-LEG, min(LEG, y1 - y0))
+    return [(x, y0), (x0, foot), *(p for p in line[1:] if abs(p[1] - y0) >= abs(foot - y0))]
