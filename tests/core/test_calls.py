@@ -319,3 +319,60 @@ def test_stateless_scope() -> None:
     assert v.tolist() == [1.0, 2.0]
     with pytest.raises(ValueError, match=r"has shape \(2,\). Received: \(3,\)"):
         keras.StatelessScope([(v, torch.ones(3))])
+
+
+class Forgets(keras.Layer):
+    def call(self, x):
+        x * 2  # noqa: B018
+
+
+class Tells(keras.Layer):
+    def call(self, x):
+        self.add_loss(x.mean())
+
+
+def around(layer):
+    class Net(keras.Model):
+        def __init__(self):
+            super().__init__(name="net")
+            self.head, self.inner = keras.layers.Dense(2, name="head"), layer
+
+        def call(self, x):
+            return self.head(x) if self.inner is None else self.head(self.inner(x))
+
+    return Net()
+
+
+class Silent(keras.Model):
+    def __init__(self):
+        super().__init__(name="silent")
+        self.head = keras.layers.Dense(2)
+
+    def call(self, x):
+        self.head(x)
+
+
+@pytest.mark.parametrize("way", ["call", "symbolic", "fit", "predict", "summary"])
+def test_a_forgotten_return_is_told_with_the_name_of_the_layer(way):
+    def run(model):
+        model.compile("sgd", "mse")
+        x, y = torch.ones(4, 3), torch.ones(4, 2)
+        return {
+            "call": lambda: model(x),
+            "symbolic": lambda: model(keras.Input((3,))),
+            "fit": lambda: model.fit(x, y, verbose=0),
+            "predict": lambda: model.predict(x, verbose=0),
+            "summary": lambda: keras.summary(model, (None, 3)),
+        }[way]()
+
+    with pytest.raises(TypeError, match=r"Layer 'silent' \(Silent\) returned None. Is a `return` missing in its `call`\?"):
+        run(Silent())
+    if way != "fit":
+        with pytest.raises(TypeError, match=r"'head' \(Dense\) was given None, which layer 'inside' \(Forgets\) returned"):
+            run(around(Forgets(name="inside")))
+
+
+def test_a_layer_that_only_adds_a_loss_may_return_nothing():
+    layer = Tells()
+    assert layer(torch.ones(2, 3)) is None
+    assert len(layer.losses) == 1

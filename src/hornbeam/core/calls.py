@@ -96,6 +96,11 @@ def prepare(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         )
     if not args and signature.first and not signature.any_keyword:
         raise TypeError(f"Layer {layer.name!r} ({type(layer).__name__}) was called without its input `{signature.first}`.")
+    if args and args[0] is None and context.nothing is not None and context.nothing[0] is context.root:
+        raise TypeError(
+            f"Layer {layer.name!r} ({type(layer).__name__}) was given None, which layer {context.nothing[1]} returned. "
+            f"Is a `return` missing in its `call`?"
+        )
     _check_keywords(layer, signature, kwargs)
     missing = [n for n in signature.required if n not in kwargs and n != "training" and n not in signature.masks.values()]
     if missing and args:
@@ -388,6 +393,16 @@ def finish(layer: Any, first: Any, result: Any, kwargs: dict[str, Any]) -> None:
                 penalty = layer.activity_regularizer(value)
                 layer.add_loss(penalty / max(value.shape[0], 1) if value.dim() else penalty)
     set_masks(layer, first, result, kwargs)
+
+
+def check_nothing(layer: Any) -> None:
+    """Raises where the outermost layer returned None, and not for the sake of a loss or a metric."""
+    title = f"{layer.name!r} ({type(layer).__name__})"
+    context.nothing = (context.root, title)
+    if context.depth == 0 and not any(getattr(m, "_losses", ()) or getattr(m, "_metrics", ()) for m in layer.modules()):
+        error = TypeError(f"Layer {title} returned None. Is a `return` missing in its `call`?")
+        errors.trim(error)
+        raise error
 
 
 def set_masks(layer: Any, first: Any, result: Any, kwargs: dict[str, Any]) -> None:

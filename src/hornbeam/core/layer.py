@@ -196,6 +196,8 @@ class Layer(WeightedModule, Operation):
                 c.casts = None
             for module in foreign:
                 module.training = not training
+        if y is None:
+            calls.check_nothing(self)
         if mask is not None or self._makes_mask or self.activity_regularizer is not None:
             calls.finish(self, x, y, kwargs if mask is None else {**kwargs, "mask": mask, signature.first_mask or "mask": mask})
         return y

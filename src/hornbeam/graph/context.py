@@ -22,6 +22,7 @@ class Context(threading.local):
         recorder: the active recorder, or None.
         python: the Python state of modules, to be put back after a call that is recorded, or None.
         root: the outermost layer that is being called, or was last.
+        nothing: the outermost layer in which a layer returned None last, and that one's title; or None.
         outer_rng: state of torch's generator as it was before a call was looked at, or None.
     """
 
@@ -34,6 +35,7 @@ class Context(threading.local):
     stateless: Any = None
     recorder: Any = None
     python: Any = None
+    nothing: Any = None
     outer_rng: Any = None
     root: Any = None
 
