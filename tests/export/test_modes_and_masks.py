@@ -126,3 +126,62 @@ def test_masks_reach_where_they_did(build, style):
 def test_a_mask_lost_inside_a_nested_model_is_refused(style):
     with pytest.raises(ValueError, match=r"nested model 'inner'.*mask|mask.*nested model 'inner'"):
         through_a_nested_function().to_source(style=style)
+
+
+class Table:
+    rows = 3
+
+
+class Holds(layers.Layer):
+    def __init__(self, table, loss=False, **kwargs):
+        super().__init__(**kwargs)
+        self.table, self.dense, self.loss = table, layers.Dense(4), loss
+
+    def call(self, x):
+        return self.dense(x) * self.table.rows
+
+
+class Adds(Holds):
+    def call(self, x):
+        self.add_loss(x.sum())
+        return self.dense(x)
+
+
+class Sums(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(2)
+
+    def call(self, x):
+        self.add_loss(x.sum())
+        return self.dense(x)
+
+
+@pytest.mark.parametrize("style", ["functional", "subclassing", "sequential"])
+def test_a_layer_that_holds_a_foreign_object_is_written_from_a_recording(style):
+    model, x = keras.Sequential([keras.Input((4,)), Holds(Table(), name="holds"), layers.Dense(2)]), torch.randn(2, 4)
+    source = model.to_source(style=style)
+    assert "is written from a recording of what it does:\n- holds (Holds)" in source
+    made = run(source)["model"]
+    made.set_weights(model.get_weights())
+    assert list(made.state_dict()) == list(model.state_dict())
+    assert_same(made(x), model(x))
+    assert not is_formatted(source)
+
+
+def test_a_layer_that_adds_losses_is_no_matter_for_a_recording():
+    model = keras.Sequential([keras.Input((4,)), Adds(Table())])
+    with pytest.raises(ValueError, match=r"'adds\w*' of model .*Table\) has no source .*; and a recording would lose"):
+        model.to_source(style="functional")
+
+
+def test_losses_that_are_left_out_are_said():
+    model = Sums()
+    model(torch.ones(1, 3))
+    assert "Losses that the original adds when it is called are left out." in model.to_source(style="functional")
+
+
+def test_a_lambda_has_no_empty_arguments():
+    inputs = keras.Input((4,))
+    source = keras.Model(inputs, layers.Lambda(lambda t: t * 2)(inputs)).to_source(style="functional")
+    assert "layers.Lambda(lambda t: t * 2)(inputs)" in source

@@ -47,6 +47,11 @@ class File:
         self._copied: dict[int, bool] = {}
         self._write_nested = write_nested
 
+    def note(self, line: str) -> None:
+        """Adds a line to the file's docstring, once."""
+        if line not in self.header:
+            self.header.append(line)
+
     def look_for_copies(self, module: Any) -> None:
         """Finds nested models that seem alike, which one function with their name as a parameter may make."""
         alike: dict[Any, list[Any]] = {}

@@ -78,7 +78,8 @@ class Objects:
         if isinstance(value, nn.Module):
             return self.module(value)
         if callable(value):
-            return (self.function(value),)
+            spelled = self.function(value)
+            return (spelled[1:-1] if spelled.startswith("(lambda") else spelled,)
         if hasattr(value, "get_config"):
             return self._from_config(value, value.get_config())
         raise CannotWrite(f"{value!r} ({type(value).__name__}) has no source that could be written")
@@ -147,7 +148,8 @@ class Objects:
         chosen = [n for n in names if n in _required(cls)]
         if any(isinstance(live[n], nn.Module) or callable(live[n]) for n in chosen):
             defaults = {n: p.default for n, p in _parameters(cls).items()}
-            return [n for n in names if n in chosen or (config[n] != defaults.get(n, ...) and not self._is_mirror(thing, n))]
+            differs = lambda n: config[n] != defaults.get(n, ...) and not (config[n] == {} and defaults.get(n, ...) is None)  # noqa: E731
+            return [n for n in names if n in chosen or (differs(n) and not self._is_mirror(thing, n))]
         named = {"name": "base"} if isinstance(thing, Layer) else {}
         while True:  # one argument's default may come from another: strides from pool_size
             try:

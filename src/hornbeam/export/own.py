@@ -43,6 +43,14 @@ class Own:
             self._known[id(thing)] = self._imported(thing) or self._copied(thing)
         return self._known[id(thing)]
 
+    def state(self) -> Any:
+        """What was collected so far, for `put_back`."""
+        return dict(self.imports), list(self.copies), dict(self._known), set(self.names.taken)
+
+    def put_back(self, state: Any) -> None:
+        """Forgets what was collected since `state`."""
+        self.imports, self.copies, self._known, self.names.taken = state
+
     def _imported(self, thing: Any) -> str | None:
         module, path = getattr(thing, "__module__", None), getattr(thing, "__qualname__", "")
         if module in (None, "__main__", "builtins") or "<" in path or not _importable(module):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import types
 from typing import Any
 
 import torch
 from torch import nn
 
+from hornbeam.core.init_args import is_builtin
 from hornbeam.core.layer import Layer
 from hornbeam.core.weights import raw
 from hornbeam.export.own import CannotWrite
@@ -60,6 +62,13 @@ def view_of(module: nn.Module, inputs: Any, layers: bool, modes: bool = False) -
     return _frozen_view(module, traced, _join_modes(traced, _in_training(module, args, kwargs)), modes)
 
 
+def adds_losses(module: nn.Module) -> bool:
+    """Whether a module's own methods add losses, which no recording holds."""
+    classes = [c for c in type(module).__mro__ if not is_builtin(c)]
+    methods = [f for c in classes for f in vars(c).values() if isinstance(f, types.FunctionType)]
+    return any("add_loss" in f.__code__.co_names for f in methods)
+
+
 def _in_training(module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Graph | None:
     try:
         return _all_sizes(module, args, kwargs, True)
@@ -93,8 +102,7 @@ def _join_modes(inference: Graph, training: Graph | None) -> list[Node | None]:
         return [None]
     if not _alike(inference, training):  # type: ignore[arg-type]
         pairs = itertools.zip_longest(inference.calls(), training.calls())
-        other = next(((a, b) for a, b in pairs if a is None or b is None or _named(a) != _named(b)), (None, None))
-        return [other[1] or other[0]]
+        return [next((b or a for a, b in pairs if a is None or b is None or _named(a) != _named(b)), None)]
     place = {id(n): inference.nodes[i] for i, n in enumerate(training.nodes)}
     frozen: list[Node | None] = []
     for node, other in zip(inference.nodes, training.nodes, strict=True):

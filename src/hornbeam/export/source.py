@@ -19,7 +19,7 @@ from hornbeam.export import source_functional, source_loop, source_sequential, s
 from hornbeam.export.file import File
 from hornbeam.export.naming import identifier as clean
 from hornbeam.export.parts import View
-from hornbeam.export.recorded import view_of
+from hornbeam.export.recorded import adds_losses, view_of
 from hornbeam.export.tracing import Trace
 
 STYLES = ("sequential", "functional", "subclassing", "torch")
@@ -160,6 +160,8 @@ def _header(style: str, view: View) -> list[str]:
     if reads:
         lines.append("A recording froze what the original does where it looks at values of tensors:")
         lines += [f"- {_place(source)}" for source in reads]
+    if style != "in plain PyTorch" and not view.own and adds_losses(view.module):
+        lines.append("Losses that the original adds when it is called are left out.")
     if None in view.frozen:
         lines.append("What the original does in training could not be recorded: this is what it does in inference.")
     elif view.frozen:

@@ -8,17 +8,19 @@ from typing import Any
 
 from torch import nn
 
+from hornbeam.core.init_args import is_builtin
 from hornbeam.core.layer import Layer
 from hornbeam.core.registry import snake_case
 from hornbeam.export.body import Body, in_reading_order, nest_code, refs_in
-from hornbeam.export.code import Code, Line, Var, code, without_dead
+from hornbeam.export.code import Code, Line, Var, code, joined, without_dead
 from hornbeam.export.file import File
 from hornbeam.export.folding import Function, folded
 from hornbeam.export.functions import as_operator
 from hornbeam.export.layout import wrapped
-from hornbeam.export.naming import Names, identifier
+from hornbeam.export.naming import Names, class_name, identifier
 from hornbeam.export.own import CannotWrite
 from hornbeam.export.parts import View, as_sequence, input_code, model_arguments, name_of, title
+from hornbeam.export.recorded import adds_losses, view_of
 from hornbeam.export.scope import name_values, text, written
 from hornbeam.export.source_torch import Writer, shared_parameters
 from hornbeam.export.tracing import ByMode, Trace
@@ -71,13 +73,39 @@ class KerasBody(Body):
 
 
 def constructed(file: File, layer: Any, node: Node) -> Code:
-    """Returns the expression that makes a layer; the class of a plain module whose arguments nobody knows is written anew."""
-    if isinstance(layer, Layer):
-        return file.objects.constructor(layer)
+    """Returns the expression that makes a layer; the class of one whose arguments have no source is written anew."""
+    if not isinstance(layer, Layer):
+        try:
+            return file.objects.module(layer)
+        except CannotWrite:
+            return Writer(file).construct(layer, [node], inside=True)
+    kept = file.objects.own.state()
     try:
-        return file.objects.module(layer)
-    except CannotWrite:
-        return Writer(file).construct(layer, [node], inside=True)
+        return file.objects.constructor(layer)
+    except CannotWrite as error:
+        if is_builtin(type(layer)):
+            raise
+        file.objects.own.put_back(kept)
+        return _recorded(file, layer, node, error)
+
+
+def _recorded(file: File, layer: Layer, node: Node, reason: CannotWrite) -> Code:
+    """The constructor call of a class that does what a layer was seen to do, where its own arguments have no source."""
+    from hornbeam.export.source_subclassing import Class
+
+    if layer.supports_masking or node.passed or layer.activity_regularizer is not None:
+        raise reason
+    try:
+        view = view_of(layer, None, layers=True, modes=True)
+    except ValueError:
+        raise reason from None
+    if getattr(view.graph, "reads", None) or view.frozen or adds_losses(layer):
+        raise CannotWrite(f"{reason}; and a recording would lose that it looks at values, adds losses or differs in training")
+    name = file.names.take(class_name(type(layer).__name__, "Part"))
+    file.definitions.append(Class(file, view).text(name))
+    file.note("A layer whose arguments have no source is written from a recording of what it does:")
+    file.note(f"- {identifier(layer.name)} ({class_name(type(layer).__name__)})")
+    return code(f"{name}(", joined(file.objects.common(layer)), ")")
 
 
 def truth_name(node: Node) -> str | None:

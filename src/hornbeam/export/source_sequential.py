@@ -8,7 +8,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from hornbeam.core.layer import Layer
 from hornbeam.export.body import Body
 from hornbeam.export.code import Code, Line, Var, code
 from hornbeam.export.file import File
@@ -18,6 +17,7 @@ from hornbeam.export.naming import Names
 from hornbeam.export.own import CannotWrite
 from hornbeam.export.parts import View, input_code, model_arguments, title, why_no_sequence
 from hornbeam.export.scope import text
+from hornbeam.export.source_functional import constructed
 from hornbeam.graph.node import Node, Ref
 
 _AS_ACTIVATION = {
@@ -94,7 +94,7 @@ def _layer(file: File, view: View, node: Node) -> Code:
         child: Any = view.child(node.target)
         if getattr(child, "graph", None) is not None:
             return file.model_function(child, "mask" in node.kwargs or id(view.module) in file.masked)
-        return file.objects.constructor(child) if isinstance(child, Layer) else file.objects.module(child)
+        return constructed(file, child, node)
     file.objects.need("layers")
     if node.kind == "function" and len(node.args) == 1 and not node.kwargs:
         known = next((n for f, n in _AS_ACTIVATION.items() if f is node.target), None)

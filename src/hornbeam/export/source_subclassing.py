@@ -91,6 +91,7 @@ class Class:
         called = {n.target for n in self.nodes if n.kind == "module"}
         for key, value in module._parameters.items():
             if value is not None:
+                self.file.note("Weights that a class itself makes begin as zeros, unregularized: load the original's.")
                 made.append(f"self.{key} = {text(self.file.objects.value(value), {})}")
         for key, value in module._buffers.items():
             if value is not None:
