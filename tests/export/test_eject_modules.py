@@ -151,3 +151,55 @@ def test_a_head_in_float32_is_exact():
     hidden = made.dense(x)
     assert_same(made.dense_1(hidden.float()), model.layers[-1](hidden.float()))
     assert "precisely(torch.float32, self.dense_1, x)" in model.to_source()
+
+
+class Branch(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense, self.drop = layers.Dense(4), layers.Dropout(0.5)
+
+    def call(self, x, training=None):
+        if training:
+            x = self.drop(x, training=True)
+        return self.dense(x)
+
+
+class Frozen(layers.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.norm, self.drop = layers.BatchNormalization(), layers.Dropout(0.5)
+
+    def call(self, x):
+        return self.drop(self.norm(x, training=False), training=True)
+
+
+def test_a_branch_of_training():
+    assert "if self.training:\n            x = self.drop(x)" in check(around(Branch()), torch.randn(3, 4))
+
+
+def test_a_mode_that_is_fixed():
+    model = around(Frozen())
+    source = model.to_source()
+    assert "in_mode(False, self.norm, x)" in source
+    assert "in_mode(True, self.drop, x)" in source
+    made, x = run(source)["load"](model.state_dict()), torch.randn(3, 4)
+    for training in (False, True):
+        torch.manual_seed(0)
+        ours = made.train(training)(x)
+        torch.manual_seed(0)
+        assert_same(ours, model(x, training=training))
+    assert made.frozen.norm.moving_mean.abs().max() == 0
+
+
+def test_a_functional_model_of_which_a_part_stays_in_inference():
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(4), layers.BatchNormalization(), layers.Dropout(0.5)], name="inner")
+    inputs = keras.Input((4,))
+    check(keras.Model(inputs, layers.Dense(2)(inner(inputs, training=False))), torch.randn(3, 4))
+
+
+def test_sizes_of_several_axes():
+    check(nn.Sequential(nn.Unflatten(1, (2, 2)), nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten()), torch.randn(2, 4, 3))
+    check(
+        nn.Sequential(nn.Conv2d(3, 4, 3, padding=(1, 1)), nn.AdaptiveAvgPool2d((2, 1)), nn.Flatten(), nn.Unflatten(1, (2, 4))),
+        torch.randn(2, 3, 6, 6),
+    )

@@ -92,3 +92,101 @@ def test_an_optimizer_without_a_plain_class_is_named():
 def test_the_loop_is_for_plain_torch():
     with pytest.raises(ValueError, match="for plain PyTorch only"):
         mlp().to_source(style="functional", training=True)
+
+
+def loop_of(model, x, y, **compiled):
+    """Trains a model by `fit` and by its ejected loop from equal weights; returns both histories and the source."""
+    model.compile(optimizers.SGD(0.1), **compiled)
+    start = {k: v.detach().clone() for k, v in model.state_dict().items()}
+    theirs = model.fit(x, y, epochs=2, batch_size=16, shuffle=False, verbose=0).history
+    source = model.to_source(training=True)
+    assert not is_formatted(source)
+    made = run(source)
+    return theirs, made["train"](made["load"](start), x, y, batch_size=16, shuffle=False), source
+
+
+def assert_equal_histories(theirs, ours):
+    for key, values in theirs.items():
+        assert [epoch[key] for epoch in ours] == pytest.approx(values, abs=1e-5), key
+
+
+def one(units, **kwargs):
+    return keras.Sequential([keras.Input((6,)), layers.Dense(units, **kwargs)])
+
+
+TARGETS = {
+    "numbers without a last axis": (one(1), X[:, 0], {"loss": "mse", "metrics": ["mae"]}),
+    "whole numbers": (one(1, activation="sigmoid"), (X[:, 0] > 0).long(), {"loss": "bce", "metrics": ["accuracy"]}),
+    "classes in a column": (one(3, activation="softmax"), Y[:, None], {
+        "loss": SPARSE, "metrics": ["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(k=2)]}),
+    "one-hot": (one(3, activation="softmax"), ONE_HOT, {
+        "loss": "categorical_crossentropy", "metrics": [keras.metrics.TopKCategoricalAccuracy(k=2)]}),
+    "a torch module": (one(1), X[:, 0], {"loss": torch.nn.MSELoss()}),
+    "torch's classes": (one(3), Y, {"loss": torch.nn.CrossEntropyLoss(label_smoothing=0.1)}),
+    "a torch function": (one(3), Y[:, None], {"loss": F.cross_entropy}),
+    "one's own": (one(3), Y, {"loss": lambda y, p: F.cross_entropy(p, y.long(), reduction="none")}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_targets_of_any_shape(name):
+    model, y, compiled = TARGETS[name]
+    theirs, ours, _ = loop_of(model, X, y, **compiled)
+    assert_equal_histories(theirs, ours)
+
+
+def test_targets_of_a_wrong_shape_are_an_error():
+    model = one(3)
+    model.compile("sgd", "mse")
+    made = run(model.to_source(training=True))
+    with pytest.raises(ValueError, match=r"targets \(32,\) for outputs \(32, 3\)"):
+        made["train"](made["load"](model.state_dict()), X, X[:, 0])
+
+
+def test_data_by_name():
+    a, b = keras.Input((6,), name="a"), keras.Input((6,), name="b")
+    both = layers.Add()([a, b])
+    model = keras.Model({"b": b, "a": a}, {"p": layers.Dense(1)(both), "q": layers.Dense(2)(both)})
+    data = {"a": X, "b": 2 * X}
+    theirs, ours, source = loop_of(model, data, {"p": X[:, 0], "q": X[:, :2]}, loss={"p": "mse", "q": "mae"})
+    assert_equal_histories(theirs, ours)
+    made = run(source)["load"](model.state_dict())
+    torch.testing.assert_close(made(data), model(data))
+
+
+def test_metrics_before_the_first_step():
+    model = one(3)
+    model.compile("sgd", "mse", metrics=["mae"])
+    assert 'found["mae"] = mae_of(' in model.to_source(training=True)
+    assert model._compile_metrics._parts is None
+
+
+class Penalized(layers.Layer):
+    def call(self, x):
+        self.add_loss((x**2).mean())
+        return x
+
+
+def test_losses_and_masks_that_are_left_out_are_said():
+    model = keras.Sequential([keras.Input((6,)), layers.Dense(2), Penalized(name="penalized")])
+    model.compile("sgd", "mse")
+    assert "# Left out: what penalized adds to the loss when it is called (add_loss)." in model.to_source(training=True)
+    model = keras.Sequential([
+        keras.Input((6,), dtype="int32"), layers.Embedding(9, 4, mask_zero=True), layers.LSTM(3, return_sequences=True),
+    ])  # fmt: skip
+    model.compile("sgd", "mse")
+    source = model.to_source(training=True)
+    assert "# Left out: masks: places that the model's mask leaves out of the loss" in source
+    assert "# Not known here: class_weight" in source
+
+
+def test_a_loss_that_leaves_places_out_is_refused():
+    model = one(3)
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=1))
+    with pytest.raises(ValueError, match=r"'sparse_categorical_crossentropy.*' leaves places out of the mean"):
+        model.to_source(training=True)
+
+
+def test_a_plain_module_is_told_where_its_loop_is():
+    with pytest.raises(ValueError, match=r"is not kept: train it as `hornbeam\.models\.TorchModel"):
+        keras.to_source(torch.nn.Linear(3, 2), (None, 3), training=True)

@@ -22,6 +22,7 @@ _SPECIAL: dict[type, Callable[[Any], dict[str, Any]]] = {
         "bias": m.linear1.bias is not None,
     },
 }  # fmt: skip
+_WHOLE = ("normalized_shape", "unflattened_size")
 _CONTAINERS = (nn.Sequential, nn.ModuleList)
 
 
@@ -40,15 +41,16 @@ def module_arguments(module: nn.Module) -> tuple[list[Any], dict[str, Any]]:
         if [k for k, _ in module.named_children()] != [str(i) for i in range(len(children))]:
             raise CannotWrite(f"a {cls.__name__} whose modules have names of their own")
         return (children, {}) if cls is nn.Sequential else ([children], {})
-    args, kwargs = _read(module)
-    try:
-        with torch.device("meta"):
-            made = cls(*args, **kwargs)
-    except Exception:
-        raise _unknown(module) from None
-    if repr(made) != repr(module) or _shapes(made) != _shapes(module):
-        raise _unknown(module)
-    return args, kwargs
+    for short in (True, False):  # sizes that are alike along all axes as one number, else as they are
+        args, kwargs = _read(module, short)
+        try:
+            with torch.device("meta"):
+                made = cls(*args, **kwargs)
+        except Exception:
+            continue
+        if repr(made) == repr(module) and _shapes(made) == _shapes(module):
+            return args, kwargs
+    raise _unknown(module)
 
 
 def _unknown(module: nn.Module) -> CannotWrite:
@@ -59,7 +61,7 @@ def _shapes(module: nn.Module) -> dict[str, Any]:
     return {k: tuple(v.shape) for k, v in module.state_dict().items()}
 
 
-def _read(module: nn.Module) -> tuple[list[Any], dict[str, Any]]:
+def _read(module: nn.Module, short: bool) -> tuple[list[Any], dict[str, Any]]:
     special = _SPECIAL.get(type(module), lambda m: {})(module)
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
@@ -77,7 +79,7 @@ def _read(module: nn.Module) -> tuple[list[Any], dict[str, Any]]:
             raise _unknown(module)
         else:
             continue
-        if isinstance(value, tuple) and (len(value) == 1 or (len(set(value)) == 1 and name != "normalized_shape")):
+        if short and isinstance(value, tuple) and (len(value) == 1 or (len(set(value)) == 1 and name not in _WHOLE)):
             value = value[0]
         if p.default is p.empty and not kwargs:
             args.append(value)

@@ -239,6 +239,17 @@ class RNN(nn.Module):
         return (y, *states)
 
 
+def in_mode(training, module, *inputs, **options):
+    """Calls a module in training or in inference mode, whatever its own mode."""
+    modes = [(part, part.training) for part in module.modules()]
+    module.train(training)
+    try:
+        return module(*inputs, **options)
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
 def precisely(dtype, module, *inputs, **options):
     """Calls a module outside autocast, with its floats in one type."""
 

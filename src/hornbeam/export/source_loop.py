@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from functools import partial
 from typing import Any
 
 import torch
@@ -25,6 +24,10 @@ from hornbeam.export.torch_body import TorchBody
 from hornbeam.export.tracing import trace
 from hornbeam.graph import tree
 from hornbeam.graph.node import Ref, Spec
+from hornbeam.losses.loss import LossFunctionWrapper
+from hornbeam.metrics.reduction import MeanMetricWrapper
+from hornbeam.training.outputs import CompileMetrics
+from hornbeam.training.torch_objects import TorchLoss, classes_second
 
 
 class _Function(nn.Module):
@@ -50,6 +53,7 @@ class Loop:
     def __init__(self, file: File, writer: Writer, view: View) -> None:
         self.file, self.writer, self.view, self.model = file, writer, view, view.module
         self.left_out: list[str] = []
+        self.helpers: dict[str, None] = {}  # functions that bring targets into shape
 
     def write(self) -> None:
         """Adds the functions of the loop to the file.
@@ -59,7 +63,11 @@ class Loop:
         """
         model = self.model
         if not getattr(model, "compiled", False) or model._compile_loss is None:
-            raise ValueError(f"to_source(training=True) needs a model compiled with a loss. {title(model)} was not.")
+            way = "" if isinstance(model, Layer) else (
+                " What `hornbeam.fit` trains a plain module with is not kept: train it as `hornbeam.models.TorchModel(module)`, "
+                "whose `to_source` writes the loop."
+            )
+            raise ValueError(f"to_source(training=True) needs a model compiled with a loss. {title(model)} was not.{way}")
         try:
             losses = self._losses()
             metrics = self._metrics()
@@ -75,7 +83,7 @@ class Loop:
 
     def _function(self, name: str, function: Any, specs: list[Spec], names: list[str]) -> str:
         """Adds a function of tensors, traced, and returns its name."""
-        graph = trace(_Function(function), tuple(specs), {}, modes=False)
+        graph = self.writer.note(trace(_Function(function), tuple(specs), {}, modes=False))
         body = TorchBody(self.file.objects, View(_Function(function), graph), {})
         nodes = list(graph.calls())
         body.count(nodes, graph.outputs)
@@ -97,42 +105,88 @@ class Loop:
     def _outputs(self) -> list[Spec]:
         return [r.spec for r in self.view.graph.outputs]
 
-    def _losses(self) -> list[tuple[int, str, float | None]]:
-        """Output, name of its loss function, factor."""
+    def _measure(self, name: str, thing: Any, function: Any, spec: Spec) -> tuple[str, str]:
+        """Adds the function that a loss or a metric is, and returns its name, and how targets are brought into shape for it."""
+        numbers = Spec(spec.shape[:-1], "int64")
+        tried = [("class_numbers", numbers)] if _is_sparse(thing) else [("like", Spec(spec.shape, "float32"))]
+        if type(thing).__module__.partition(".")[0] != "hornbeam" or type(thing) is LossFunctionWrapper:
+            tried.append(("class_numbers", numbers))
+        for helper, target in tried:
+            try:
+                made = self._function(name, _without_mask(function, thing), [target, spec], ["target", "prediction"])
+            except CannotWrite:
+                raise
+            except Exception as error:
+                failed = error
+                continue
+            self.helpers[helper] = None
+            return made, helper
+        called = getattr(thing, "name", type(thing).__name__)
+        raise CannotWrite(f"{called!r} does not run on such targets ({str(failed).splitlines()[0] if str(failed) else failed!r})")
+
+    def _losses(self) -> list[tuple[int, tuple[str, str], float | None]]:
+        """Output, its loss function and how targets are shaped for it, factor."""
         compiled = self.model._compile_loss
         if compiled._parts is None and compiled._single is None:
             raise CannotWrite("which loss belongs to which output is decided at its first training step; call `fit` before")
-        parts = compiled._parts or [(0, compiled._single, None)]
+        parts = [(0, compiled._single, None)] if compiled._single is not None else compiled._parts
         outputs = self._outputs()
         return [(i, self._loss(loss, outputs[i], i, len(parts)), factor) for i, loss, factor in parts]
 
-    def _loss(self, loss: Any, spec: Spec, index: int, count: int) -> str:
+    def _loss(self, loss: Any, spec: Spec, index: int, count: int) -> tuple[str, str]:
+        loss = loss.fn if isinstance(getattr(loss, "fn", None), TorchLoss) else loss
         name = "sample_losses" if count == 1 else f"sample_losses_{index + 1}"
         if getattr(loss, "reduction", None) not in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
             raise CannotWrite(f"its loss {getattr(loss, 'name', loss)!r} has reduction={getattr(loss, 'reduction', None)!r}")
+        if loss.reduction == "mean_with_sample_weight":
+            self.left_out.append(f"the loss {loss.name!r} divides by the sum of samples' weights, this loop by their number")
+        if isinstance(loss, TorchLoss):
+            return self._measure(name, loss, self._torch_loss(loss), spec)
         if not hasattr(loss, "call"):
             raise CannotWrite(f"its loss {loss!r} has no `call`")
-        return self._function(name, loss.call, [_target(loss, spec), spec], ["target", "prediction"])
+        keep = loss._keeps_integers
+        return self._measure(name, loss, lambda y, p: loss.call(loss._convert(y, keep), loss._convert(p, False)), spec)
 
-    def _metrics(self) -> list[tuple[int, str, str]]:
-        """Output, title, name of the function of each metric that is a mean over samples; the others are left out."""
-        compiled = self.model._compile_metrics
-        made: list[tuple[int, str, str]] = []
+    def _torch_loss(self, loss: Any) -> Any:
+        """The values of single samples of a loss of torch."""
+        if getattr(loss.loss, "weight", None) is not None or loss._each is None:
+            raise CannotWrite(f"its loss {loss.name} weighs classes, or returns one number for a batch")
+        if loss._by_class:
+            ignored = getattr(loss.loss, "ignore_index", -100)
+            self.left_out.append(f"targets of {ignored}, which {loss.name} passes over, count as losses of 0 in the mean")
+        each = getattr(loss._each, "forward", loss._each)  # a module's own call would be one call of a module
+        return (lambda y, p: each(*classes_second(y, p)[::-1])) if loss._by_class else (lambda y, p: each(p, y))
+
+    def _metrics(self) -> list[tuple[int, str, tuple[str, str]]]:
+        """Output, title, function of each metric that is a mean over samples; the others are left out."""
+        made: list[tuple[int, str, tuple[str, str]]] = []
         outputs = self._outputs()
-        for i, metric, shown, weighted in (compiled._parts or ()) if compiled is not None else ():
-            function = getattr(metric, "_fn", None) or getattr(metric, "fn", None)
-            if function is None or weighted:
+        for i, metric, shown, weighted in self._metric_parts():
+            own = isinstance(metric, MeanMetricWrapper) and all(
+                getattr(type(metric), n) is getattr(MeanMetricWrapper, n) for n in ("update_state", "tally", "result")
+            )
+            if not own or weighted:
                 self.left_out.append(f"the metric {shown}, which is no plain mean over samples")
                 continue
-            options = getattr(metric, "_fn_kwargs", {})
-            name = identifier(shown)
-            spec = _target(metric, outputs[i])
             try:
-                measure = partial(_measured, function, options)
-                made.append((i, shown, self._function(f"{name}_of", measure, [spec, outputs[i]], ["target", "prediction"])))
-            except CannotWrite:
-                self.left_out.append(f"the metric {shown}")
+                made.append((i, shown, self._measure(f"{identifier(shown)}_of", metric, metric._values, outputs[i])))
+            except CannotWrite as error:
+                self.left_out.append(f"the metric {shown}: {error}")
         return made
+
+    def _metric_parts(self) -> Any:
+        """The model's metrics; before the first training step, as that would make them."""
+        compiled = self.model._compile_metrics
+        if compiled is None or compiled._parts is not None or not (compiled.given or compiled.weighted):
+            return (compiled._parts or ()) if compiled is not None else ()
+        spec, loss = self._outputs()[0], self.model._compile_loss._single
+        shape = [2 if d is None else d for d in spec.shape]
+        fresh = CompileMetrics(compiled.given, compiled.weighted, compiled.known)
+        try:
+            fresh.build(torch.zeros(shape[:-1] if _is_sparse(loss) else shape), torch.zeros(shape))
+        except Exception:
+            self.left_out.append("metrics, which are made at the first training step; call `fit` before")
+        return fresh._parts or ()
 
     def _penalty(self) -> list[str]:
         """Expressions of the penalties on weights."""
@@ -150,7 +204,17 @@ class Loop:
                     made.append(f"{name}(model.get_parameter({literal(where)}))")
                 if spec.constraint is not None:
                     self.left_out.append("constraints on weights")
+            if _adds_losses(module):
+                self.left_out.append(f"what {path or title(module)} adds to the loss when it is called (add_loss)")
+        if self._is_masked():
+            self.left_out.append("masks: places that the model's mask leaves out of the loss and the metrics count here")
         return made
+
+    def _is_masked(self) -> bool:
+        """Whether outputs carry a mask, as far as that is known."""
+        if self.view.own:
+            return any(getattr(v, "_keras_mask", None) is not None for v in tree.leaves(self.model.outputs))
+        return any(type(m).__name__ == "Masking" or getattr(m, "mask_zero", False) for m in self.model.modules())
 
     # -- optimizer
 
@@ -211,12 +275,15 @@ class Loop:
             "    validation: x and y to look at after each epoch.",
             '    """',
             *(f"    # Left out: {what}." for what in dict.fromkeys(self.left_out)),
+            "    # Not known here: class_weight, sample_weight, validation and callbacks of that `fit`.",
+            *(["    y = in_order(y)"] if many_out else []),
             *self._frozen(),
             "    weights = [weight for weight in model.parameters() if weight.requires_grad]",
             f"    optimizer = {optimizer}",
             "    history, steps = [], 0" if rate else "    history = []",
+            f"    count = {count}",
             "    for _ in range(epochs):",
-            f"        order = torch.randperm({count}) if shuffle else torch.arange({count})",
+            "        order = torch.randperm(count) if shuffle else torch.arange(count)",
             "        sums = {}",
             "        model.train()",
             "        for rows in order.split(batch_size):",
@@ -238,11 +305,12 @@ class Loop:
             lines += [f'            found["loss"] = {loss} + ' + " + ".join(penalty)]
         lines += ["            optimizer.zero_grad()", f"            {loss}.backward()", *self._clipping(),
                   "            optimizer.step()", "            add(sums, found, len(rows))",
-                  f"        history.append({{k: v / {count} for k, v in sums.items()}})",
+                  "        history.append({k: v / count for k, v in sums.items()})",
                   "        if validation is not None:",
                   "            with torch.no_grad():",
                   "                model.eval()",
-                  f"                found = results({self._called(keyed, many_in)}, validation[1])"]  # fmt: skip
+                  f"                found = results({self._called(keyed, many_in)}, "
+                  + ("in_order(validation[1]))" if many_out else "validation[1])")]  # fmt: skip
         if penalty:
             lines += ['                found["loss"] = ' + loss + " + " + " + ".join(penalty)]
         lines += ['            history[-1].update({f"val_{k}": float(v) for k, v in found.items()})', "    return history"]
@@ -278,9 +346,13 @@ class Loop:
         lines = ["def results(outputs, targets, factor=1.0):", '    """Returns the loss and the metrics of a batch."""']
         flat = self._flat_outputs() if many else "[outputs]"
         lines += [f"    outputs = {flat}"] if many else []
+        if not many and len(self.helpers) == 1:  # the same for the loss and all metrics
+            lines.append(f"    targets = {next(iter(self.helpers))}(targets, outputs)")
+            losses = [(i, (function[0], ""), factor) for i, function, factor in losses]
+            metrics = [(i, shown, (function[0], "")) for i, shown, function in metrics]
         terms = []
         for place, (i, function, factor) in enumerate(losses):
-            given = f"{function}(targets[{place}], outputs[{i}])" if many else f"{function}(targets, outputs)"
+            given = _applied(function, f"targets[{place}]" if many else "targets", f"outputs[{i}]" if many else "outputs")
             terms.append((factor, f"weighted({given}, factor)"))
         if len(terms) == 1:
             times = "" if terms[0][0] in (None, 1, 1.0) else f"{literal(terms[0][0])} * "
@@ -298,9 +370,26 @@ class Loop:
         for i, shown, function in metrics:
             if many and i not in used:
                 continue
-            given = f"targets[{used.index(i)}], outputs[{i}]" if many else "targets, outputs"
-            lines.append(f"    found[{literal(shown)}] = {function}({given}).float().mean()")
-        return [*[wrapped(line) for line in lines], "    return found", "", "", _WEIGHTED]
+            place = f"targets[{used.index(i)}]" if many else "targets"
+            given = _applied(function, place, f"outputs[{i}]" if many else "outputs")
+            line = f"    found[{literal(shown)}] = {given}.float().mean()"
+            if len(line) > 100:
+                lines, given = [*lines, f"    values = {given}"], "values"
+            lines.append(f"    found[{literal(shown)}] = {given}.float().mean()")
+        helpers = [_HELPERS[name] for name in self.helpers]
+        if many:
+            names = literal([self._output_names()[i] for i in used])
+            helpers.append(_IN_ORDER.replace("NAMES", names or "()"))
+        parts = [*[wrapped(line) for line in lines], "    return found", "", "", _WEIGHTED]
+        return [*parts, *(text for helper in helpers for text in ("", "", helper))]
+
+    def _output_names(self) -> list[Any]:
+        """The keys by which targets may be given."""
+        nest, names = self.view.graph.output_nest, self.model._compile_loss.names
+        if isinstance(nest, dict):
+            return list(tree.sorted_keys(nest))
+        count = len(self.view.graph.outputs)
+        return list(names) if names and all(names) else list(range(count))
 
     def _flat_outputs(self) -> str:
         nest = self.view.graph.output_nest
@@ -322,14 +411,56 @@ _ADD = '''def add(sums, found, count):
         sums[name] = sums.get(name, 0.0) + float(value.detach()) * count'''
 
 
-def _measured(function: Any, options: dict[str, Any], target: Any, prediction: Any) -> Any:
-    return function(target, prediction, **options)
+_HELPERS = {
+    "like": '''def like(targets, outputs):
+    """Returns targets in the shape of the outputs, with which they are compared."""
+    if targets.dim() == outputs.dim() - 1 and outputs.shape[-1] == 1:
+        targets = targets.unsqueeze(-1)
+    if targets.shape != outputs.shape:
+        raise ValueError(f"targets {tuple(targets.shape)} for outputs {tuple(outputs.shape)}")
+    return targets.float()''',
+    "class_numbers": '''def class_numbers(targets, outputs):
+    """Returns the numbers of classes without a last axis of size 1."""
+    if targets.dim() == outputs.dim() and targets.shape[-1] == 1:
+        targets = targets.squeeze(-1)
+    if targets.shape != outputs.shape[:-1]:
+        raise ValueError(f"classes {tuple(targets.shape)} for outputs {tuple(outputs.shape)}")
+    return targets.long()''',
+}
+_IN_ORDER = '''def in_order(targets):
+    """Returns the targets of the outputs that have a loss, which may be given by name, in order."""
+    return [targets[name] for name in NAMES] if isinstance(targets, dict) else targets'''
 
 
-def _target(loss: Any, spec: Spec) -> Spec:
-    """The targets that go with an output: class numbers where the loss or metric is sparse, else what the output is."""
-    names = f"{type(loss).__name__} {getattr(loss, 'name', '')} {getattr(getattr(loss, '_fn', None), '__name__', '')}".lower()
-    return Spec(spec.shape[:-1], "int64") if "sparse" in names else Spec(spec.shape, "float32")
+def _applied(function: tuple[str, str], targets: str, outputs: str) -> str:
+    """A measure's call, the targets brought into shape."""
+    name, helper = function
+    return f"{name}({helper}({targets}, {outputs}), {outputs})" if helper else f"{name}({targets}, {outputs})"
+
+
+def _without_mask(function: Any, thing: Any) -> Any:
+    """The function, refused where it leaves places out of the mean."""
+
+    def measure(target: Any, prediction: Any) -> Any:
+        values = function(target, prediction)
+        if getattr(values, "_keras_mask", None) is not None:
+            raise CannotWrite(f"{thing.name!r} leaves places out of the mean")
+        return values
+
+    return measure
+
+
+def _is_sparse(thing: Any) -> bool:
+    """Whether a loss or metric takes numbers of classes."""
+    names = (type(thing).__name__, getattr(getattr(thing, "fn", None) or getattr(thing, "_fn", None), "__name__", ""))
+    return any("sparse" in name.lower() for name in names) or (isinstance(thing, TorchLoss) and thing._by_class)
+
+
+def _adds_losses(module: Any) -> bool:
+    """Whether the user's own code of a layer calls `add_loss`."""
+    own = [c for c in type(module).__mro__ if c.__module__.partition(".")[0] not in ("hornbeam", "torch", "builtins")]
+    codes = [f.__code__ for c in own for f in vars(c).values() if hasattr(f, "__code__")]
+    return any("add_loss" in code.co_names for code in codes)
 
 
 def _torch_optimizer(optimizer: torch.optim.Optimizer) -> str:

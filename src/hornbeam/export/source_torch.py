@@ -243,6 +243,7 @@ class ModuleClass:
         self.writer, self.view, self.nodes = writer, view, nodes
         self.ties: list[str] = []
         self.half: str | None = None
+        self.root = False
         self.calls: dict[str, list[Node]] = {}
         for node in nodes:
             if node.kind == "module":
@@ -342,12 +343,21 @@ class ModuleClass:
             named[Var(ref)] = names.take(identifier(wanted.get(ref) or fallback))
         parameters = [named[Var(ref)] for ref in graph.inputs]
         traced = graph.in_training if isinstance(graph, Trace) else None
-        made = [f"    def forward({', '.join(['self', *parameters])}):"]
+        keyed = graph.input_nest if self.root and self.view.own and isinstance(graph.input_nest, dict) else {}
+        optional = [f"{name}=None" for name in parameters[1:]] if keyed else parameters[1:]
+        made = [f"    def forward({', '.join(['self', *parameters[:1], *optional])}):"]
         indent = 2
+        if keyed and all(type(v) is Ref for v in keyed.values()):
+            first = parameters[0]
+            names = {named[Var(ref)]: f"{first}[{literal(key)}]" for key, ref in keyed.items()}
+            made += [f"        if isinstance({first}, dict):",
+                     wrapped(f"            {', '.join(names)} = {', '.join(names.values())}")]  # fmt: skip
         if self.half is not None:
             made.append(f"        with torch.autocast({parameters[0]}.device.type, torch.{self.half}):")
             indent = 3
+        self.body.in_training = None if traced is None else False
         lines = self._lines(graph, dict(named), indent)
+        self.body.in_training = True
         if traced is not None:
             other = {Var(r): named[Var(mine)] for r, mine in zip(traced.inputs, graph.inputs, strict=True)}
             made += ["    " * indent + "if self.training:", *self._lines(traced, other, indent + 1)]
@@ -446,7 +456,7 @@ def write(file: File, view: View) -> Writer:
     module = view.module
     writer.half = _half_type(module)
     made = ModuleClass(writer, view, list(view.graph.calls()))
-    made.half = writer.half
+    made.half, made.root = writer.half, True
     made.ties = ties(module)
     wanted = _title(module)
     name = made.define("Model" if wanted == "Part" else wanted)

@@ -95,15 +95,29 @@ class TorchBody(Body):
         return as_operator(function, args)
 
     def _callee(self, node: Node) -> Code:
+        if self._mode_of(node) is not None:
+            return ("in_mode",)
         if self.half is not None and _is_full(self.view.child(node.target)):
             return ("precisely",)
         return (access("self", self.view.module, node.target),)
 
     half: str | None = None
+    in_training: bool | None = None
     plain: Callable[[str], None]
+
+    def _mode_of(self, node: Node) -> bool | None:
+        """The mode in which a call is whatever the model's mode; None where it follows the model."""
+        given = node.kwargs.get("training") if node.kind == "module" and "training" not in node.passed else None
+        return given if type(given) is bool and given != self.in_training else None
 
     def placed(self, node: Node, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         """The arguments of a call: that of a layer of full precision in a model of mixed precision goes around autocast."""
+        mode = self._mode_of(node)
+        if mode is not None:
+            if self.half is not None and _is_full(self.view.child(node.target)):
+                raise CannotWrite(f"it is called with training={mode} whatever the mode, and in full precision among mixed ones")
+            self.plain("in_mode")
+            return (_Plain(str(mode)), _Plain(access("self", self.view.module, node.target)), *args), kwargs
         if node.kind != "module" or self.half is None or not _is_full(child := self.view.child(node.target)):
             return args, kwargs
         self.plain("precisely")
@@ -148,8 +162,9 @@ class TorchBody(Body):
             super().add(node)
             return
         child = self.view.child(node.target)
-        kwargs = _without_training(node)
-        if _can_be_inlined(child) and not (self.half is not None and _is_full(child)):
+        kwargs = {k: v for k, v in node.kwargs.items() if k != "training" and v is not None}
+        forced = self._mode_of(node) is not None
+        if not forced and _can_be_inlined(child) and not (self.half is not None and _is_full(child)):
             try:
                 self._splice_call(node, child, kwargs)
                 self.inlined[node.target] = True
@@ -235,12 +250,6 @@ def _changes_nothing(node: Node) -> bool:
         return False
     one, two = node.args[0].spec.shape, node.outputs[0].shape
     return name == "contiguous" or (len(one) == len(two) and one == two)
-
-
-def _without_training(node: Node) -> dict[str, Any]:
-    if node.kwargs.get("training") is True:
-        raise CannotWrite("it is called with training=True whatever the mode")
-    return {k: v for k, v in node.kwargs.items() if k != "training" and v is not None}
 
 
 def _for_template(template: Template, kwargs: dict[str, Any]) -> dict[str, Any]:
