@@ -149,3 +149,32 @@ def test_a_chain_of_another_policy(policy, style):
     made, x = run(source)["model"], torch.randn(3, 4)
     made.set_weights(model.get_weights())
     assert_same(made(x), model(x))
+
+
+class Listed(keras.Model):
+    def __init__(self, named):
+        super().__init__()
+        self.hidden = [layers.Dense(3, name=f"h{i}" if named else None) for i in range(1, 6)]
+        self.mixed = [layers.Dense(units) for units in (3, 4, 3)]
+
+    def call(self, x):
+        for layer in [*self.hidden, *self.mixed]:
+            x = torch.relu(layer(x))
+        return x
+
+
+@pytest.mark.parametrize(
+    ("named", "shown"),
+    [(False, "[layers.Dense(3) for _ in range(5)]"), (True, '[layers.Dense(3, name=f"h{i}") for i in range(1, 6)]')],
+)
+def test_a_list_of_alike_layers(named, shown):
+    model, x = Listed(named), torch.randn(2, 4)
+    model(x), shake(model)
+    source = model.to_source(style="subclassing")
+    assert f"self.hidden = {shown}" in source
+    assert "self.mixed = [layers.Dense(3), layers.Dense(4), layers.Dense(3)]" in source
+    made = run(source)["model"]
+    made.set_weights(model.get_weights())
+    assert list(made.state_dict()) == list(model.state_dict())
+    assert_same(made(x), model(x))
+    assert not is_formatted(source)

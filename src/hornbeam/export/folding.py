@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from hornbeam.export.code import Hole, Line, Var, code, joined
+from hornbeam.export.code import Code, Hole, Line, Var, code, joined
 from hornbeam.export.naming import Names, identifier, literal
 
 _LONGEST = 32
+_SHORT = 70
 _MOST_VARIED = 3
 
 
@@ -43,6 +44,19 @@ def folded(lines: list[Line], results: list[Var], names: Names, functions: list[
 def looped(lines: list[Line], results: list[Var]) -> list[Line]:
     """Returns fewer lines that do the same, by loops alone."""
     return _loops(_loops(lines, results, 2), results, _LONGEST)
+
+
+def listed(items: list[Code]) -> Code | None:
+    """Returns a list of alike items as `[item for i in range(...)]`, where that is short and they differ by a number alone."""
+    rows = [[p for p in item if type(p) is Hole] for item in items]
+    if len(items) < 3 or len({_form([Line([], item)])[0] for item in items}) > 1:
+        return None
+    varied = _Varied(rows, set(), True)
+    name, start = varied.counter or ("_", 0)
+    over = f"range({start}, {start + len(items)})" if start else f"range({len(items)})"
+    made = code("[", *varied.filled([Line([], items[0])])[0].right, f" for {name} in {over}]")
+    size = sum(len(p.text if type(p) is Hole else p) for p in made)
+    return None if varied.variables or size > _SHORT else made
 
 
 def _last_uses(lines: list[Line], results: list[Var]) -> dict[Var, int]:

@@ -12,7 +12,7 @@ from hornbeam.core.tracking import CONTAINERS
 from hornbeam.export.body import in_reading_order, nest_code
 from hornbeam.export.code import Code, Hole, Line, Var, code, joined, without_dead
 from hornbeam.export.file import File
-from hornbeam.export.folding import looped
+from hornbeam.export.folding import listed, looped
 from hornbeam.export.layout import wrapped
 from hornbeam.export.naming import Names, class_name, identifier, literal, quoted
 from hornbeam.export.parts import View, input_code, model_arguments, name_of, title
@@ -120,7 +120,7 @@ class Class:
             inner = [(k, self._made(f"{path}.{k}", c)) for k, c in child._modules.items()]
             if isinstance(child, nn.ModuleDict):
                 return code("{", joined(code(f"{literal(k)}: ", c) for k, c in inner), "}")
-            return code("[", joined(c for _, c in inner), "]")
+            return listed([c for _, c in inner]) or code("[", joined(c for _, c in inner), "]")
         node = next((n for n in self.nodes if n.target == path), None) or Node("module", path, getattr(child, "name", path))
         return self.view.refuse(node, partial(self._constructor, child, node))
 
