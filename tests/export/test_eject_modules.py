@@ -203,3 +203,43 @@ def test_sizes_of_several_axes():
         nn.Sequential(nn.Conv2d(3, 4, 3, padding=(1, 1)), nn.AdaptiveAvgPool2d((2, 1)), nn.Flatten(), nn.Unflatten(1, (2, 4))),
         torch.randn(2, 3, 6, 6),
     )
+
+
+class Counts(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.zeros(()))
+        self.register_buffer("mean", torch.ones(4))
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x):
+        if self.training:
+            self.seen += 1
+            self.mean = self.mean * 0.9 + x.detach().mean(0) * 0.1
+        return self.inner(x) + self.seen * self.mean
+
+
+class ChangesInPlace(Counts):
+    def forward(self, x):
+        if self.training:
+            self.seen.add_(1)
+            self.mean.copy_(self.mean * 0.9 + x.detach().mean(0) * 0.1)
+            self.mean[0] = 3.0
+        return self.inner(x) + self.seen * self.mean
+
+
+class Grows(Counts):
+    def forward(self, x):
+        self.mean = torch.cat([self.mean, self.mean])
+        return self.inner(x)
+
+
+@pytest.mark.parametrize("make", [Counts, ChangesInPlace])
+def test_changes_of_buffers(make):
+    check(make(), torch.randn(3, 4))
+    check(nn.Sequential(make(), nn.ReLU()), torch.randn(3, 4))
+
+
+def test_a_buffer_of_another_size_is_refused():
+    with pytest.raises(ValueError, match="Grows: it makes its buffer 'mean' another one when it is called"):
+        keras.to_source(Grows(), (None, 4))

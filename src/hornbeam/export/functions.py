@@ -67,6 +67,8 @@ def operator_of(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     if kwargs or not (getattr(torch.Tensor, name, None) is function or getattr(operator, name, None) is function):
         return None
     plain = name.strip("_")
+    if name.endswith("_") and not name.startswith("__"):  # it changes its tensor
+        return None
     if function is torch.Tensor.__neg__ and len(args) == 1:
         return "-", args
     if len(args) == 2 and (name != plain or function is torch.Tensor.pow or getattr(operator, name, None) is function):

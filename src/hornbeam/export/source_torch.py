@@ -390,6 +390,8 @@ class ModuleClass:
         result = nest_code(graph.output_nest, self._returned)
         results = [p for p in result if type(p) is Var]
         lines = without_dead(body.lines, results)
+        for line in lines:
+            line.outs = [] if line.pinned and not any(line.outs) else line.outs
         if lines and len(result) == 1 and lines[-1].outs == [result[0]] and not lines[-1].target:
             result = lines.pop().right
             results = [p for p in result if type(p) is Var]

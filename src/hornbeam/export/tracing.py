@@ -83,10 +83,32 @@ class _Deep(_Run):
 
     def enter(self, args: Any, kwargs: Any) -> None:
         self._hold()  # buffers are copies while a module is looked at
+        self.before = dict(raw(self.module, "_buffers"))
         for i, value in enumerate(v for v in tree.leaves((args, kwargs)) if isinstance(v, torch.Tensor)):
             self.bind(Node("input", None, f"input_{i + 1}"), value)
         self.inputs = tree.map_leaves(self.ref, args)
         self.arguments = {k: tree.map_leaves(self.ref, v) for k, v in kwargs.items() if _has_tensor(v)}
+
+    def call(self, module: nn.Module, plain: Any, args: Any, kwargs: Any) -> Any:
+        """Stands in for a module's call while the run goes on."""
+        result = super().call(module, plain, args, kwargs)
+        if self.depth == -1:
+            self.leave()
+        return result
+
+    def leave(self) -> None:
+        """Notes which of the module's own buffers are other tensors than before: they are given the new values."""
+        before, now = self.before, raw(self.module, "_buffers")
+        for key, value in list(now.items()):
+            if value is before.get(key):
+                continue
+            made = self.known.get(id(value)) if value is not None else None
+            if type(made) is not Ref or before.get(key) is None or before[key].shape != value.shape:
+                raise CannotWrite(f"it makes its buffer {key!r} another one when it is called")
+            plain = Node("function", torch.Tensor.detach, "detach", (made,))
+            self.bind(plain, value.detach())
+            held: Any = Held(key)
+            self.bind(Node("function", torch.Tensor.copy_, "copy_", (held, Ref(plain, 0))), torch.empty_like(value))
 
     def function(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
         name = getattr(function, "__name__", "")
