@@ -323,7 +323,7 @@ def test_stateless_scope() -> None:
 
 class Forgets(keras.Layer):
     def call(self, x):
-        x * 2  # noqa: B018
+        x * 2
 
 
 class Tells(keras.Layer):

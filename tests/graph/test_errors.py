@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hornbeam.graph.errors import origin
-from hornbeam.layers import Dense, Input, Layer
+from hornbeam.layers import Conv2D, Dense, Flatten, Input, Layer, MaxPooling2D
 from hornbeam.models import Model, Sequential
 
 torch.set_num_threads(1)
@@ -186,3 +186,24 @@ def test_an_error_of_a_build_does_not_tell_the_sizes_of_stand_ins(layer, shape, 
     assert str(raised).startswith(f"Layer 'own' ({layer.__name__}) cannot take shape {(None, *shape)}")
     assert f"called on shape {(None, *shape)}." in "\n".join(raised.__notes__)
     assert raised.__context__ is None
+
+
+class Takes(Layer):
+    def call(self):
+        return 1
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Model(inputs=Input((3,)), output=Input((3,))), "Did you mean 'outputs'?"),
+        (lambda: Dense(Input((3,))), "shape (None, 3) and dtype float32. Make the layer before you call it: Dense(units)(x)"),
+        (lambda: Takes()(torch.ones(2, 3)), "has a `call` that takes no input. Write `def call(self, x)`."),
+        (lambda: Dense(2).set_weights([torch.ones(3, 2)]), "It has no weights yet: call it on inputs, or build(input_shape)"),
+        (lambda: Conv2D(3, 5)(Input((3, 3, 1))), "padding='same' lets it reach over the edges"),
+        (lambda: Conv2D(3, 5, padding="same")(Dense(4)(Input((3,)))), "It reads (batch, height, width, channels): put it before"),
+        (lambda: MaxPooling2D()(Flatten()(Input((3, 3, 1)))), "It reads (batch, height, width, channels): put it before"),
+    ],
+)
+def test_an_error_says_the_way_out(make, words):
+    assert words in str(caught_from(make))

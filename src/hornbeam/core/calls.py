@@ -90,6 +90,10 @@ def prepare(layer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     elif not args and signature.first in kwargs:
         kwargs = dict(kwargs)
         args = (kwargs.pop(signature.first),)
+    if args and not signature.names and not signature.open:
+        raise TypeError(
+            f"Layer {layer.name!r} ({type(layer).__name__}) has a `call` that takes no input. Write `def call(self, x)`."
+        )
     if len(args) > 1 and not signature.open:
         raise TypeError(
             f"Layer {layer.name!r} ({type(layer).__name__}) takes {len(signature.names)} argument(s). Received: {len(args)}."

@@ -33,8 +33,11 @@ def unknown_arguments(owner: str, given: Iterable[str], known: Iterable[str]) ->
 
 def bad_argument(layer: Any, name: str, expected: str, value: Any, error: type[Exception] = ValueError) -> Exception:
     """Returns the error for a layer's constructor argument: which layer and argument, what it must be, what came."""
+    kind, way = type(layer).__name__, ""
     shown = f"{value!r}" if isinstance(value, (int, float, str, tuple, list)) else f"{value!r} ({type(value).__name__})"
-    return error(f"{type(layer).__name__} layer {layer.name!r}: `{name}` must be {expected}. Received: {name}={shown}")
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        shown, way = describe(value), f". Make the layer before you call it: {kind}({name})(x)"
+    return error(f"{kind} layer {layer.name!r}: `{name}` must be {expected}. Received: {name}={shown}{way}")
 
 
 def describe(value: Any) -> str:

@@ -356,7 +356,10 @@ class WeightedModule(nn.Module):
         """Sets the weights' values from a list of arrays, in the order of `weights`; all are checked before one is written."""
         own = self.weights
         if len(own) != len(weights):
-            raise ValueError(f"set_weights of {self.name!r} needs {len(own)} arrays, one per weight. Received: {len(weights)}.")
+            way = "" if own or self.built else " It has no weights yet: call it on inputs, or build(input_shape), first."
+            raise ValueError(
+                f"set_weights of {self.name!r} needs {len(own)} arrays, one per weight. Received: {len(weights)}.{way}"
+            )
         given = [torch.as_tensor(v) for v in weights]
         wrong = [
             f"{getattr(w, 'path', i)}: {tuple(w.shape)}, given {tuple(v.shape)}"

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from hornbeam import activations, constraints, initializers, regularizers
+from hornbeam.core.errors import bad_argument
 from hornbeam.core.input_spec import InputSpec
 from hornbeam.core.layer import Layer
 from hornbeam.core.registry import public
@@ -43,7 +44,7 @@ class Dense(Layer):
     ) -> None:  # fmt: skip
         super().__init__(activity_regularizer=activity_regularizer, **kwargs)
         if isinstance(units, bool) or not isinstance(units, int) or units <= 0:
-            raise ValueError(f"Dense layer {self.name!r}: `units` must be a positive integer. Received: units={units!r}")
+            raise bad_argument(self, "units", "a positive integer", units)
         self.units, self.use_bias, self.quantization_config = units, use_bias, quantization_config
         self.activation = activations.get(activation)
         self.kernel_initializer, self.bias_initializer = initializers.get(kernel_initializer), initializers.get(bias_initializer)

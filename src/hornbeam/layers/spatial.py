@@ -80,10 +80,11 @@ class SpatialLayer(Layer):
 
     def _checked_sizes(self, sizes: Sequence[Any], shape: Sequence[Any], window: tuple[int, ...]) -> Sequence[Any]:
         if any(s is not None and s <= 0 for s in sizes):
-            first = self._channels_last and len(shape) == self.rank + 2 and shape[1] in (1, 3)
+            first = self._channels_last and len(shape) == self.rank + 2 and shape[1] in (1, 3) and shape[-1] not in (1, 3)
+            same = " padding='same' lets it reach over the edges." if getattr(self, "padding", None) == "valid" else ""
             raise ValueError(
                 f"{self._title()}: its window of {window} does not fit into an input of shape {tuple(shape)}."
-                + (" Channels seem to be on axis 1: give the layer data_format='channels_first'." if first else "")
+                + (" Channels seem to be on axis 1: give the layer data_format='channels_first'." if first else same)
             )
         return sizes
 
@@ -96,6 +97,9 @@ class SpatialLayer(Layer):
             return (
                 f" Is the channel axis missing? Add it by {'x[..., None]' if last else 'x[:, None]'}; or a batch axis by x[None]."
             )
+        if len(shape) == 2:
+            axes = ", ".join(("depth", "height", "width")[-rank:] if rank > 1 else ("steps",))
+            return f" It reads (batch, {axes}, channels): put it before the Flatten or Dense layer, or a Reshape before it."
         if len(shape) != rank + 2:
             fitting = (
                 f"{type(self).__name__[:-2]}{len(shape) - 2}D"

@@ -58,7 +58,10 @@ class Model(Layer):
                 f"Received {len(args)} argument(s). A list of layers makes a Sequential."
             )
         if kwargs.keys() & {"inputs", "outputs"}:
-            raise TypeError(f"{type(self).__name__} takes `inputs` and `outputs` together. Received only: {', '.join(kwargs)}.")
+            near = "".join(did_you_mean(k, ("inputs", "outputs")) for k in kwargs if k not in ("inputs", "outputs"))
+            raise TypeError(
+                f"{type(self).__name__} takes `inputs` and `outputs` together. Received only: {', '.join(kwargs)}.{near}"
+            )
         super().__init__(**kwargs)
 
     graph: Any = None  # of a model that is a graph; others are recorded to be looked at
