@@ -6,10 +6,12 @@ import traceback
 
 import pytest
 import torch
+from torch import nn
 
 from hornbeam.graph.errors import origin
 from hornbeam.layers import Conv2D, Dense, Flatten, Input, Layer, MaxPooling2D
 from hornbeam.models import Model, Sequential
+from hornbeam.models.any_module import fit
 
 torch.set_num_threads(1)
 HERE = __file__
@@ -207,3 +209,9 @@ class Takes(Layer):
 )
 def test_an_error_says_the_way_out(make, words):
     assert words in str(caught_from(make))
+
+
+def test_a_plain_module_that_is_fitted_is_named_by_its_own_paths():
+    net = nn.Sequential(nn.Sequential(nn.Linear(4, 8), nn.Linear(9, 2)))
+    raised = caught_from(lambda: fit(net, torch.ones(4, 4), torch.ones(4, 2), loss="mse", verbose=0))
+    assert str(raised).startswith("Layer '0/1' (Linear) cannot take shape (4, 8)")

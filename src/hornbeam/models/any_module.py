@@ -35,6 +35,8 @@ class TorchModel(Model):
 
     _targets_as_given = True
 
+    _wraps = True  # paths in errors begin in the module
+
     def __init__(self, module: nn.Module, name: str | None = None, **kwargs: Any) -> None:
         if not isinstance(module, nn.Module):
             raise TypeError(f"TorchModel takes a torch.nn.Module. Received: module={describe(module)}")
