@@ -243,3 +243,14 @@ def test_changes_of_buffers(make):
 def test_a_buffer_of_another_size_is_refused():
     with pytest.raises(ValueError, match="Grows: it makes its buffer 'mean' another one when it is called"):
         keras.to_source(Grows(), (None, 4))
+
+
+@pytest.mark.parametrize("initializer", ["ones", "glorot_uniform", "he_normal", "random_normal", "truncated_normal"])
+def test_first_values_are_drawn_as_the_original_draws_them(initializer):
+    layer = layers.Conv2DTranspose(64, 5, kernel_initializer=initializer)
+    inputs = keras.Input((4, 4, 32))
+    model = keras.Model(inputs, layer(inputs))
+    made = run(model.to_source())["Model"]()
+    ours, theirs = made.get_parameter(next(k for k in made.state_dict() if "kernel" in k)).detach(), layer.kernel.detach()
+    assert float(ours.std()) == pytest.approx(float(theirs.std()), rel=0.03)
+    assert float(ours.abs().max()) == pytest.approx(float(theirs.abs().max()), rel=0.2)

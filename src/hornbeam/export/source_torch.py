@@ -7,7 +7,6 @@ import os
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 
 from hornbeam.core.init_args import is_builtin
@@ -16,6 +15,7 @@ from hornbeam.core.weights import raw
 from hornbeam.export.body import in_reading_order, nest_code
 from hornbeam.export.code import Code, Var, code, joined, without_dead
 from hornbeam.export.file import File
+from hornbeam.export.initial import initial
 from hornbeam.export.layout import wrapped
 from hornbeam.export.modules import module_arguments
 from hornbeam.export.naming import Names, class_name, identifier, literal, quoted
@@ -314,7 +314,8 @@ class ModuleClass:
         for key, value in raw(module, "_parameters").items():
             if value is not None:
                 self.writer.file.objects.need("torch")
-                filled = f"nn.Parameter({_zeros(value)})"
+                spec = getattr(module, "_specs", {}).get(key)
+                filled = f"nn.Parameter({initial(value, getattr(spec, 'initializer', None))})"
                 name = access("self", module, key)
                 line = f"{name} = {filled}" if name.startswith("self.") else f"self.register_parameter({quoted(key)}, {filled})"
                 made.append(wrapped(f"        {line}"))
@@ -328,7 +329,7 @@ class ModuleClass:
                 shown = tensor(value, self.writer.file.objects._data)
                 made.append(wrapped(f"        self.register_buffer({quoted(key)}, {shown}, persistent=False)"))
             else:
-                made.append(wrapped(f"        self.register_buffer({quoted(key)}, {_zeros(value)})"))
+                made.append(wrapped(f"        self.register_buffer({quoted(key)}, {initial(value)})"))
         return made
 
     # -- forward
@@ -444,12 +445,6 @@ def ties(module: nn.Module) -> list[str]:
         wrapped(f"        {access('self', module, path)} = {access('self', module, first)}")
         for path, first in shared_parameters(module)
     ]
-
-
-def _zeros(value: torch.Tensor) -> str:
-    sizes = ", ".join(map(str, value.shape)) or "()"
-    dtype = "" if value.dtype is torch.float32 else f", dtype={value.dtype}"
-    return f"torch.zeros({sizes}{dtype})"
 
 
 def write(file: File, view: View) -> Writer:
