@@ -292,7 +292,8 @@ class WeightedModule(nn.Module):
         before = len(missing)
         super()._load_from_state_dict(state_dict, prefix, *args)
         if not self.built and local_metadata.get("unbuilt"):
-            missing[before:] = [k for k in missing[before:] if not is_lazy(self._parameters.get(k.removeprefix(prefix)))]
+            unmade = {prefix + k for k, weight in self._parameters.items() if weight is not None and is_lazy(weight)}
+            missing[before:] = [k for k in missing[before:] if k not in unmade]
         self._settle()
 
     def __getstate__(self) -> dict[str, Any]:

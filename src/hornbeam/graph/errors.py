@@ -180,10 +180,10 @@ def innermost(error: Exception, below: nn.Module) -> tuple[nn.Module, Any]:
 
 def path_of(root: nn.Module, module: nn.Module) -> str:
     """Returns the path of a module in another one, layers by their names; its own name where it is not in there."""
-    root = root.module if getattr(root, "_wraps", False) else root
-    for path, m in root.named_modules():
+    start: Any = root.module if getattr(root, "_wraps", False) else root
+    for path, m in start.named_modules():
         if m is module and path:
-            return shown_path(root, path)
+            return shown_path(start, path)
     return str(getattr(module, "name", None) or type(module).__name__)
 
 
