@@ -107,7 +107,7 @@ def loop_of(model, x, y, **compiled):
 
 def assert_equal_histories(theirs, ours):
     for key, values in theirs.items():
-        assert [epoch[key] for epoch in ours] == pytest.approx(values, abs=1e-5), key
+        assert [epoch[key] for epoch in ours] == pytest.approx(values, rel=1e-5, abs=1e-5), key
 
 
 def one(units, **kwargs):

@@ -370,8 +370,8 @@ class Loop:
         for i, shown, function in metrics:
             if many and i not in used:
                 continue
-            place = f"targets[{used.index(i)}]" if many else "targets"
-            given = _applied(function, place, f"outputs[{i}]" if many else "outputs")
+            wanted = f"targets[{used.index(i)}]" if many else "targets"
+            given = _applied(function, wanted, f"outputs[{i}]" if many else "outputs")
             line = f"    found[{literal(shown)}] = {given}.float().mean()"
             if len(line) > 100:
                 lines, given = [*lines, f"    values = {given}"], "values"

@@ -350,9 +350,9 @@ class ModuleClass:
         indent = 2
         if keyed and all(type(v) is Ref for v in keyed.values()):
             first = parameters[0]
-            names = {named[Var(ref)]: f"{first}[{literal(key)}]" for key, ref in keyed.items()}
+            taken = {named[Var(ref)]: f"{first}[{literal(key)}]" for key, ref in keyed.items()}
             made += [f"        if isinstance({first}, dict):",
-                     wrapped(f"            {', '.join(names)} = {', '.join(names.values())}")]  # fmt: skip
+                     wrapped(f"            {', '.join(taken)} = {', '.join(taken.values())}")]  # fmt: skip
         if self.half is not None:
             made.append(f"        with torch.autocast({parameters[0]}.device.type, torch.{self.half}):")
             indent = 3
