@@ -489,3 +489,11 @@ def test_halves_and_bytes_keep_their_values():
         as_tensor(np.array([1, 2**63], "uint64"), "y")
     with pytest.raises(ValueError, match=r"`x` holds 1e\+300 at index \(0, 1\), which torch.float32 cannot hold"):
         as_tensor(np.array([[1.0, 1e300]]), "x")
+
+
+def test_class_weights_of_numbers_that_are_no_classes_are_questioned():
+    rows = np.ones((4, 2), "float32")
+    with pytest.warns(UserWarning, match="`class_weight` goes by class numbers, but `y` holds other numbers"):
+        data.make_source(rows, np.array([0.0, 0.5, 1.0, 2.0]), class_weight={0: 2.0})
+    source = data.make_source(rows, np.array([0.0, 1.0, 1.0, 2.0]), class_weight={0: 2.0})
+    assert source.flat[2].tolist() == [2.0, 1.0, 1.0, 1.0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -155,6 +156,9 @@ class Arrays(Source):
         rows = check_lengths({"x": x, "y": y, "sample_weight": sample_weight})
         if class_weight is not None:
             sample_weight = class_weights(y, class_weight, sample_weight)
+            if y.ndim == 1 and y.is_floating_point() and bool((y != y.round()).any()):
+                text = "`class_weight` goes by class numbers, but `y` holds other numbers, which are rounded to the next."
+                warnings.warn(f"{text} Pass `sample_weight` to weight the samples of a regression.", stacklevel=4)
         self.nest = pack_x_y_sample_weight(x, y, sample_weight)
         self.flat = tree.leaves(self.nest)
         self.batch_size = int(batch_size or 32)
