@@ -117,6 +117,11 @@ class _Naming:
         name_values(line.body, self.names, [after], busy, {after: name})
 
 
+def loop_head(line: Line, names: dict[Var, str], space: str) -> str:
+    """Returns the first line of a loop."""
+    return wrapped(f"{space}for {', '.join(line.targets) or '_'} in {text(line.right, names)}:")
+
+
 def written(lines: list[Line], names: dict[Var, str], indent: int = 0) -> list[str]:
     """Returns lines as source."""
     space = "    " * indent
@@ -126,7 +131,7 @@ def written(lines: list[Line], names: dict[Var, str], indent: int = 0) -> list[s
             before, inside, _ = line.carried
             if names[before] != names[inside]:
                 made.append(f"{space}{names[inside]} = {names[before]}")
-            made.append(wrapped(f"{space}for {', '.join(line.targets) or '_'} in {text(line.right, names)}:"))
+            made.append(loop_head(line, names, space))
             made.extend(written(line.body, names, indent + 1))
             continue
         left = text(line.target, names) or ", ".join("_" if v is None else names[v] for v in line.outs)

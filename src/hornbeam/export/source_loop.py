@@ -134,7 +134,6 @@ class Loop:
         return [(i, self._loss(loss, outputs[i], i, len(parts)), factor) for i, loss, factor in parts]
 
     def _loss(self, loss: Any, spec: Spec, index: int, count: int) -> tuple[str, str]:
-        loss = loss.fn if isinstance(getattr(loss, "fn", None), TorchLoss) else loss
         name = "sample_losses" if count == 1 else f"sample_losses_{index + 1}"
         if getattr(loss, "reduction", None) not in ("sum_over_batch_size", "mean", "mean_with_sample_weight"):
             raise CannotWrite(f"its loss {getattr(loss, 'name', loss)!r} has reduction={getattr(loss, 'reduction', None)!r}")

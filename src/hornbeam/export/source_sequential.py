@@ -16,7 +16,7 @@ from hornbeam.export.layout import wrapped
 from hornbeam.export.naming import Names
 from hornbeam.export.own import CannotWrite
 from hornbeam.export.parts import View, input_code, model_arguments, title, why_no_sequence
-from hornbeam.export.scope import text
+from hornbeam.export.scope import loop_head, text
 from hornbeam.export.source_functional import constructed
 from hornbeam.graph.node import Node, Ref
 
@@ -80,7 +80,7 @@ def _added(lines: list[Line], indent: int) -> list[str]:
     space = "    " * indent
     for line in lines:
         if line.carried is not None:
-            made.append(wrapped(f"{space}for {', '.join(line.targets) or '_'} in {text(line.right, {})}:"))
+            made.append(loop_head(line, {}, space))
             made += _added(line.body, indent + 1)
         else:
             inner = text(tuple(p for p in line.right if type(p) is not Var), {}).removeprefix("add(, ").removesuffix(")")

@@ -16,7 +16,7 @@ from hornbeam.export.folding import listed, looped
 from hornbeam.export.layout import wrapped
 from hornbeam.export.naming import Names, class_name, identifier, literal, quoted
 from hornbeam.export.parts import View, input_code, model_arguments, name_of, title
-from hornbeam.export.scope import name_values, text, written
+from hornbeam.export.scope import loop_head, name_values, text, written
 from hornbeam.export.source_functional import KerasBody, constructed, truth_name
 from hornbeam.export.source_torch import _masked_graph, ties
 from hornbeam.export.torch_body import access
@@ -32,7 +32,7 @@ def _attribute_lines(lines: list[Line], indent: int) -> list[str]:
     space = "    " * indent
     for line in lines:
         if line.carried is not None:
-            made.append(wrapped(f"{space}for {', '.join(line.targets) or '_'} in {text(line.right, {})}:"))
+            made.append(loop_head(line, {}, space))
             made += _attribute_lines(line.body, indent + 1)
             continue
         place, shown, _ = text(tuple("" if type(p) is Var else p for p in line.right), {}).split(_SPLIT)

@@ -14,6 +14,7 @@ import rich.text
 import torch
 from torch import nn
 
+from hornbeam.core.card import clean
 from hornbeam.graph.graph import Graph
 from hornbeam.graph.record import Recording
 from hornbeam.inspect.columns import Column, columns_of, figures_of, texts, totals
@@ -68,12 +69,6 @@ def as_text(parts: list[Any], width: int) -> str:
     for part in parts:
         console.print(part, soft_wrap=isinstance(part, rich.text.Text))
     return out.getvalue()
-
-
-def clean(name: Any) -> str:
-    """Returns a name without control characters, cut where it is very long."""
-    text = "".join(c if c.isprintable() else "?" for c in str(name))
-    return text if len(text) <= 200 else text[:199] + "…"
 
 
 @dataclass

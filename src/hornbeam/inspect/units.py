@@ -27,10 +27,8 @@ def short_memory(size: float) -> str:
     >>> short_memory(1109032), short_memory(12), short_memory(0)
     ('1.06 MB', '12 B', '0 B')
     """
-    unit = 0
-    while size >= 1023.5 and unit < len(_BYTES) - 1:
-        size, unit = size / 1024, unit + 1
-    return f"{_digits(size, unit > 0)} {_BYTES[unit]}"
+    value, unit = _scaled(size, 1024, len(_BYTES))
+    return f"{value} {_BYTES[unit]}"
 
 
 def count_text(count: float) -> str:
@@ -39,10 +37,8 @@ def count_text(count: float) -> str:
     >>> count_text(4089184256), count_text(950), count_text(0)
     ('4.09 G', '950', '0')
     """
-    unit = 0
-    while count >= 999.5 and unit < len(_COUNTS) - 1:
-        count, unit = count / 1000, unit + 1
-    return f"{_digits(count, unit > 0)}{_COUNTS[unit]}"
+    value, unit = _scaled(count, 1000, len(_COUNTS))
+    return f"{value}{_COUNTS[unit]}"
 
 
 def time_text(seconds: float) -> str:
@@ -55,6 +51,14 @@ def time_text(seconds: float) -> str:
         if seconds < limit:
             return f"{_digits(seconds * factor, True)} {unit}"
     return f"{_digits(seconds, True)} s"
+
+
+def _scaled(value: float, base: int, units: int) -> tuple[str, int]:
+    """A value in the largest of some units that leaves it at least 1, and the number of that unit."""
+    unit = 0
+    while value >= base - 0.5 and unit < units - 1:
+        value, unit = value / base, unit + 1
+    return _digits(value, unit > 0), unit
 
 
 def _digits(value: float, fraction: bool) -> str:

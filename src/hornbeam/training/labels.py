@@ -42,7 +42,6 @@ def kind_of(loss: Any) -> str | None:
 
 def foreign_part(loss: Any) -> Any:
     """Returns the torch module or function that a loss calls, or None."""
-    loss = getattr(loss, "fn", loss)
     return loss.loss if isinstance(loss, TorchLoss) else None
 
 

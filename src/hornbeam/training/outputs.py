@@ -24,8 +24,8 @@ def is_by_shape(identifier: Any) -> bool:
 
 def get_loss(identifier: Any, y_true: Any = None, y_pred: Any = None) -> Any:
     """Returns a callable `loss(y_true, y_pred, sample_weight)` with a name, for whatever names or is a loss; None stays None."""
-    if identifier is None:
-        return None
+    if identifier is None or isinstance(identifier, torch_objects.TorchLoss):
+        return identifier
     if is_by_shape(identifier):
         return losses.get(_variety(y_true, y_pred) + "Crossentropy")
     if isinstance(identifier, type) and issubclass(identifier, torch.nn.Module):
