@@ -80,6 +80,22 @@ class SeedGenerator:
         return cls(**config)
 
 
+def seed_generators(module: torch.nn.Module) -> dict[str, SeedGenerator]:
+    """Returns the seed generators that a module's layers hold as attributes, by path.
+
+    >>> layer = torch.nn.Identity()
+    >>> layer.seeds = SeedGenerator(1)
+    >>> list(seed_generators(torch.nn.Sequential(layer)))
+    ['0.seeds']
+    """
+    return {
+        f"{path}.{key}": value
+        for path, part in module.named_modules()
+        for key, value in vars(part).items()
+        if isinstance(value, SeedGenerator)
+    }
+
+
 def draw_seed(seed: int | SeedGenerator | None) -> int | None:
     """Returns the integer to use for one draw; None stands for torch's default generator."""
     if seed is None or isinstance(seed, int):

@@ -14,7 +14,7 @@ from torch import nn
 from torch.utils import checkpoint as torch_checkpoint
 
 from hornbeam.core.errors import describe, did_you_mean
-from hornbeam.core.random import SeedGenerator
+from hornbeam.core.random import seed_generators
 from hornbeam.core.registry import public
 from hornbeam.graph import symbolic, tree
 from hornbeam.graph.context import context
@@ -150,9 +150,8 @@ class _Again:
         modules = list(owner.modules()) if owner is not None else []
         self.inner = inner
         self.around = {"training": context.training, "names": context.names, "stateless": context.stateless}
-        self.seeds = [
-            (v._stream, v._stream.get_state()) for m in modules for v in vars(m).values() if isinstance(v, SeedGenerator)
-        ]
+        seeds = seed_generators(owner).values() if owner is not None else ()
+        self.seeds = [(v._stream, v._stream.get_state()) for v in seeds]
         metrics = [metric for m in modules for metric in m.__dict__.get("_metrics", ())]
         tensors = [b for m in modules for b in m._buffers.values() if b is not None] + [v for x in metrics for v in x.variables]
         self.states = [(t, t.detach().clone()) for t in tensors if not getattr(t, "_lazy", False)]

@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from hornbeam.core import dtype as dtypes
 from hornbeam.core.layer import Layer
-from hornbeam.core.random import SeedGenerator
+from hornbeam.core.random import seed_generators
 from hornbeam.core.weights import raw
 from hornbeam.graph import record as recording
 from hornbeam.graph import tree
@@ -109,7 +109,7 @@ def as_before(module: nn.Module) -> Iterator[None]:
     buffers = [(v, v.detach().clone()) for _, entries in held for v in entries.values() if v is not None]
     gradients = [(v, v.grad) for v in {id(p): p for p in module.parameters()}.values()]
     losses = [(m, list(m._losses)) for m in module.modules() if isinstance(m, Layer)]
-    streams = [v._stream for m in module.modules() for v in vars(m).values() if isinstance(v, SeedGenerator)]
+    streams = [v._stream for v in seed_generators(module).values()]
     states = [stream.get_state() for stream in streams]
     devices = sorted({v.device.index for v, _ in gradients if v.is_cuda})
     for weight, _ in gradients:

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
+from hornbeam.core.random import seed_generators
 from hornbeam.training.callbacks.callback import Callback
 from hornbeam.training.randomness import stream_of
-from hornbeam.training.state import _metrics, _seed_generators, _tensors
+from hornbeam.training.state import metrics_of, named_tensors
 from hornbeam.training.streams import UserStreams
 
 _ATTRIBUTES = ("history", "stop_training", "run_eagerly", "on_nonfinite", "debug_nan", "steps_per_execution", "_resumed", "_plan")
@@ -42,11 +43,11 @@ class Keeper(Callback):
 
     def _take(self) -> None:
         model, self.taken = self.model, True
-        self.tensors = [(t, t.detach().clone()) for _, t in _tensors(model)]
+        self.tensors = [(t, t.detach().clone()) for _, t in named_tensors(model)]
         self.grads = [(p, p.grad) for p in model.parameters()]
         self.learning = [(p, p.requires_grad) for p in model.parameters()]
-        self.seeds = [(s._stream, s._stream.get_state()) for _, s in _seed_generators(model)]
-        self.metrics = [(m, m.state_dict()) for m in _metrics(model)]
+        self.seeds = [(s._stream, s._stream.get_state()) for s in seed_generators(model).values()]
+        self.metrics = [(m, m.state_dict()) for m in metrics_of(model)]
         self.stream = stream_of(model).state_dict()
         self.user = UserStreams()
         self.optimizer = _optimizer_state(model)
@@ -69,7 +70,7 @@ class Keeper(Callback):
         for generator, state in self.seeds:
             generator.set_state(state)
         known = {id(metric) for metric, _ in self.metrics}
-        for metric in _metrics(model):
+        for metric in metrics_of(model):
             if id(metric) not in known:
                 metric.reset_state()
         for metric, kept in self.metrics:
@@ -87,7 +88,7 @@ def _optimizer_state(model: Any) -> Any:
     if getattr(optimizer, "built", True):
         state = copy.deepcopy(optimizer.state_dict())
     else:
-        shared = {id(t): t for _, t in _tensors(model)}
+        shared = {id(t): t for _, t in named_tensors(model)}
         whole = [(o, copy.deepcopy(vars(o), {**shared, id(o): o})) for o in _all_of(optimizer)]
 
     def put_back() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from hornbeam.core.random import SeedGenerator
+from hornbeam.core.random import seed_generators
 from hornbeam.graph import tree
 from hornbeam.optimizers import Optimizer
 from hornbeam.training.jit import make_state
@@ -100,14 +100,14 @@ def get_training_state(self: Any) -> TrainingState:
     return TrainingState(
         run.epoch,
         run.step,
-        {name: tensor.detach().clone() for name, tensor in _tensors(self)},
+        {name: tensor.detach().clone() for name, tensor in named_tensors(self)},
         {
             "modes": {name: (m.training, getattr(m, "trainable", None)) for name, m in self.named_modules()},
             "learning": {name: p.requires_grad for name, p in self.named_parameters()},
-            "seeds": {name: seeds._stream.get_state() for name, seeds in _seed_generators(self)},
+            "seeds": {name: seeds._stream.get_state() for name, seeds in seed_generators(self).items()},
             "begun": run.begun,
             "optimizers": {name: copy.deepcopy(o.state_dict()) for name, o in _optimizers(self).items()},
-            "metrics": [(metric.state_dict(), _plain(metric)) for metric in _metrics(self)],
+            "metrics": [(metric.state_dict(), _plain(metric)) for metric in metrics_of(self)],
             "callbacks": run.hooks.state_dict(),
             "data": place,
             "stream": run.stream.state_dict(),
@@ -137,7 +137,7 @@ def resume(model: Any, run: Run) -> bool:
     _check(model, state)
     rest = state.rest
     with torch.no_grad():
-        for name, tensor in _tensors(model):
+        for name, tensor in named_tensors(model):
             tensor.copy_(state.weights[name])
     for name, module in model.named_modules():
         module.training, trainable = rest["modes"].get(name, (module.training, None))
@@ -145,13 +145,13 @@ def resume(model: Any, run: Run) -> bool:
             module.trainable = trainable
     for name, weight in model.named_parameters():
         weight.requires_grad_(rest["learning"][name])
-    for name, seeds in _seed_generators(model):
+    for name, seeds in seed_generators(model).items():
         seeds._stream.set_state(rest["seeds"][name])
     if hasattr(model.optimizer, "build"):
         model.optimizer.build(model.trainable_weights)
     for name, optimizer in _optimizers(model).items():
         optimizer.load_state_dict(copy.deepcopy(rest["optimizers"][name]))
-    for metric, (kept, plain) in zip(_metrics(model), rest["metrics"], strict=True):
+    for metric, (kept, plain) in zip(metrics_of(model), rest["metrics"], strict=True):
         metric.load_state_dict(kept)
         vars(metric).update(copy.deepcopy(plain))
     run.hooks.load_state_dict(rest["callbacks"])
@@ -162,21 +162,12 @@ def resume(model: Any, run: Run) -> bool:
     return True
 
 
-def _tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
+def named_tensors(model: nn.Module) -> list[tuple[str, torch.Tensor]]:
     return [*model.named_parameters(), *model.named_buffers()]
 
 
-def _metrics(model: Any) -> list[Any]:
+def metrics_of(model: Any) -> list[Any]:
     return [m for metric in model.metrics for m in (metric.metrics if isinstance(metric, CompileMetrics) else [metric])]
-
-
-def _seed_generators(model: nn.Module) -> list[tuple[str, SeedGenerator]]:
-    return [
-        (f"{name}.{key}", value)
-        for name, module in model.named_modules()
-        for key, value in vars(module).items()
-        if isinstance(value, SeedGenerator)
-    ]
 
 
 def _optimizers(model: Any) -> dict[str, Any]:
@@ -202,7 +193,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _check(model: Any, state: TrainingState) -> None:
-    here = {name: tuple(t.shape) for name, t in _tensors(model)}
+    here = {name: tuple(t.shape) for name, t in named_tensors(model)}
     there = {name: tuple(t.shape) for name, t in state.weights.items()}
     if here != there:
         name = next(n for n in {**here, **there} if here.get(n) != there.get(n))
@@ -213,7 +204,7 @@ def _check(model: Any, state: TrainingState) -> None:
     missing = _optimizers(model).keys() ^ state.rest["optimizers"].keys()
     if missing:
         raise ValueError(f"The training state and model {model.name!r} do not have the same optimizers: {sorted(missing)}.")
-    count = len(_metrics(model))
+    count = len(metrics_of(model))
     if count != len(state.rest["metrics"]):
         raise ValueError(
             f"The training state has {len(state.rest['metrics'])} metrics, model {model.name!r} has {count}: compile it in the "

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hornbeam.core.random import SeedGenerator
+from hornbeam.core.random import seed_generators
 from hornbeam.graph import tree
 from hornbeam.graph.context import setting
 from hornbeam.training.data import unpack_x_y_sample_weight
@@ -39,7 +39,7 @@ def leaving_no_trace(model: Any, scratch: bool = True) -> Iterator[None]:
     states = [*model.buffers(), *(v for m in model.metrics for v in m.variables)]
     kept = [(t, t.detach().clone()) for t in states if isinstance(t, Tensor)]
     grads = [(p, p.grad) for p in model.parameters()]
-    seeds = [] if scratch else [v._stream for m in model.modules() for v in vars(m).values() if isinstance(v, SeedGenerator)]
+    seeds = [] if scratch else [v._stream for v in seed_generators(model).values()]
     streams = [(s, s.get_state()) for s in seeds]
     losses = model._compile_loss
     trackers = losses.metrics if losses is not None else None
